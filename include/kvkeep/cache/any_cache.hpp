@@ -1,0 +1,181 @@
+// any_cache: a cache whose policy is chosen at run time. One virtual call an operation; else as `cache`.
+#ifndef KVKEEP_CACHE_ANY_CACHE_HPP
+#define KVKEEP_CACHE_ANY_CACHE_HPP
+
+#include <cstddef>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "kvkeep/cache/cache.hpp"
+#include "kvkeep/policy/spec.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// What any_cache asks of the cache it holds.
+class cache_interface {
+ public:
+  virtual ~cache_interface() = default;
+  [[nodiscard]] virtual result<void> begin(std::size_t n) = 0;
+  [[nodiscard]] virtual result<void> attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
+                                            rows_view<const float> v, rows_view<float> out) = 0;
+  [[nodiscard]] virtual result<void> commit(std::size_t count, const commit_evidence& evidence) = 0;
+  virtual void abort() noexcept = 0;
+  [[nodiscard]] virtual std::size_t step_tokens() const noexcept = 0;
+  [[nodiscard]] virtual result<void> reserve(std::size_t n) = 0;
+  [[nodiscard]] virtual result<void> erase(position first, position last) = 0;
+  [[nodiscard]] virtual result<void> end_turn() = 0;
+  [[nodiscard]] virtual result<void> clear() = 0;
+  [[nodiscard]] virtual std::vector<position> held(std::size_t unit) const = 0;
+  [[nodiscard]] virtual std::vector<position> next_held(std::size_t unit) const = 0;
+  [[nodiscard]] virtual std::size_t units() const noexcept = 0;
+  [[nodiscard]] virtual std::size_t held_count(std::size_t unit) const noexcept = 0;
+  [[nodiscard]] virtual position next_position() const noexcept = 0;
+  [[nodiscard]] virtual const cache_bytes& bytes() const noexcept = 0;
+};
+
+template <class Policy, codec KeyCodec, codec ValueCodec>
+class cache_model final : public cache_interface {
+ public:
+  using core_type = cache_core<Policy, KeyCodec, ValueCodec>;
+  explicit cache_model(std::unique_ptr<core_type> core) : core_(std::move(core)) {}
+
+  result<void> begin(std::size_t n) override { return core_->begin(n); }
+  result<void> attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k, rows_view<const float> v,
+                      rows_view<float> out) override {
+    return core_->attend(layer, q, k, v, out);
+  }
+  result<void> commit(std::size_t count, const commit_evidence& e) override { return core_->commit(count, e); }
+  void abort() noexcept override { core_->plan.abort(); }
+  std::size_t step_tokens() const noexcept override { return core_->plan.step_tokens(); }
+  result<void> reserve(std::size_t n) override { return core_->reserve(n); }
+  result<void> erase(position first, position last) override { return core_->erase(first, last); }
+  result<void> end_turn() override { return core_->plan.try_end_turn(); }
+  result<void> clear() override { return core_->clear(); }
+  std::vector<position> held(std::size_t unit) const override { return core_->plan.held(unit); }
+  std::vector<position> next_held(std::size_t unit) const override { return core_->plan.next_held(unit); }
+  std::size_t units() const noexcept override { return core_->plan.units(); }
+  std::size_t held_count(std::size_t unit) const noexcept override { return core_->plan.held_count(unit); }
+  position next_position() const noexcept override { return core_->plan.next_position(); }
+  const cache_bytes& bytes() const noexcept override { return core_->used; }
+
+ private:
+  std::unique_ptr<core_type> core_;
+};
+
+}  // namespace detail
+
+/// An open step of an any_cache; see cache_step.
+class any_step {
+ public:
+  any_step(any_step&& other) noexcept : cache_(std::exchange(other.cache_, nullptr)) {}
+  any_step& operator=(any_step&& other) noexcept {
+    if (this != &other) {
+      leave();
+      cache_ = std::exchange(other.cache_, nullptr);
+    }
+    return *this;
+  }
+  ~any_step() { leave(); }
+
+  [[nodiscard]] bool open() const noexcept { return cache_ != nullptr; }
+  [[nodiscard]] std::size_t tokens() const noexcept { return open() ? cache_->step_tokens() : 0; }
+
+  [[nodiscard]] result<void> try_attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
+                                        rows_view<const float> v, rows_view<float> out) {
+    if (!open()) return detail::make_error(errc::wrong_state, "attend", "attend on a step that is closed");
+    return cache_->attend(layer, q, k, v, out);
+  }
+  [[nodiscard]] result<void> try_commit(std::size_t count, const commit_evidence& evidence = {}) {
+    if (!open()) return detail::make_error(errc::wrong_state, "commit", "commit on a step that is closed");
+    if (auto ok = cache_->commit(count, evidence); !ok) return ok;
+    cache_ = nullptr;
+    return {};
+  }
+  [[nodiscard]] result<void> try_commit(const commit_evidence& evidence = {}) { return try_commit(tokens(), evidence); }
+
+#if KVKEEP_EXCEPTIONS
+  void attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k, rows_view<const float> v,
+              rows_view<float> out) {
+    detail::unwrap(try_attend(layer, q, k, v, out));
+  }
+  void commit(std::size_t count, const commit_evidence& evidence = {}) { detail::unwrap(try_commit(count, evidence)); }
+  void commit(const commit_evidence& evidence = {}) { detail::unwrap(try_commit(evidence)); }
+#endif
+
+ private:
+  friend class any_cache;
+  explicit any_step(detail::cache_interface* cache) noexcept : cache_(cache) {}
+  void leave() noexcept {
+    if (cache_ != nullptr) cache_->abort();
+    cache_ = nullptr;
+  }
+
+  detail::cache_interface* cache_;
+};
+
+/// A cache under any preset. The functions are those of `cache`.
+class any_cache {
+ public:
+  explicit any_cache(std::unique_ptr<detail::cache_interface> cache) : cache_(std::move(cache)) {}
+
+  [[nodiscard]] result<any_step> try_begin(std::size_t n) {
+    if (auto ok = cache_->begin(n); !ok) return ok.error();
+    return any_step(cache_.get());
+  }
+  [[nodiscard]] result<any_step> try_begin(std::size_t n, may_shorten_t) { return try_begin(n); }
+  [[nodiscard]] result<void> try_reserve(std::size_t n) { return cache_->reserve(n); }
+  [[nodiscard]] result<void> try_erase(position first, position last) { return cache_->erase(first, last); }
+  [[nodiscard]] result<void> try_end_turn() { return cache_->end_turn(); }
+  [[nodiscard]] result<void> try_clear() { return cache_->clear(); }
+
+  [[nodiscard]] std::vector<position> held(std::size_t unit = 0) const { return cache_->held(unit); }
+  [[nodiscard]] std::vector<position> next_held(std::size_t unit = 0) const { return cache_->next_held(unit); }
+  [[nodiscard]] std::size_t units() const noexcept { return cache_->units(); }
+  [[nodiscard]] std::size_t held_count(std::size_t unit = 0) const noexcept { return cache_->held_count(unit); }
+  [[nodiscard]] position next_position() const noexcept { return cache_->next_position(); }
+  [[nodiscard]] const cache_bytes& bytes() const noexcept { return cache_->bytes(); }
+
+#if KVKEEP_EXCEPTIONS
+  [[nodiscard]] any_step begin(std::size_t n) { return detail::unwrap(try_begin(n)); }
+  void reserve(std::size_t n) { detail::unwrap(try_reserve(n)); }
+  void erase(position first, position last) { detail::unwrap(try_erase(first, last)); }
+  void end_turn() { detail::unwrap(try_end_turn()); }
+  void clear() { detail::unwrap(try_clear()); }
+#endif
+
+ private:
+  std::unique_ptr<detail::cache_interface> cache_;
+};
+
+/// A cache under a policy that is known at run time. Errors as try_make_cache of that policy.
+template <codec KeyCodec = f32, codec ValueCodec = f32>
+[[nodiscard]] result<any_cache> try_make_cache(const model_shape& shape, const any_policy& policy,
+                                               const cache_options& options = {}) {
+  return policy.visit([&](const auto& preset) -> result<any_cache> {
+    using preset_type = std::remove_cvref_t<decltype(preset)>;
+    auto core = detail::cache_core<preset_type, KeyCodec, ValueCodec>::try_make(shape, preset, options);
+    if (!core) return core.error();
+    return any_cache(std::make_unique<detail::cache_model<preset_type, KeyCodec, ValueCodec>>(std::move(*core)));
+  });
+}
+/// The bytes of such a cache, without building it.
+template <codec KeyCodec = f32, codec ValueCodec = f32>
+[[nodiscard]] result<cache_bytes> try_cache_bytes(const model_shape& shape, const any_policy& policy,
+                                                  const cache_options& options = {}) {
+  return policy.visit([&](const auto& preset) {
+    return detail::cache_core<std::remove_cvref_t<decltype(preset)>, KeyCodec, ValueCodec>::try_bytes(shape, preset, options);
+  });
+}
+#if KVKEEP_EXCEPTIONS
+template <codec KeyCodec = f32, codec ValueCodec = f32>
+[[nodiscard]] any_cache make_cache(const model_shape& shape, const any_policy& policy, const cache_options& options = {}) {
+  return detail::unwrap(try_make_cache<KeyCodec, ValueCodec>(shape, policy, options));
+}
+#endif
+
+KVKEEP_NAMESPACE_END
+
+#endif

@@ -1,0 +1,211 @@
+// cache: the keys and values of one sequence under a policy: planner + storage + kernel.
+//
+//   auto cache = kvkeep::make_cache(shape, kvkeep::streaming_llm{.sinks = 4, .window = 508},
+//                                   {.positions = kvkeep::rope{.theta = 10000.0}});
+//   auto step = cache.begin(n);                                          // nothing is lost yet
+//   for (std::size_t l = 0; l < shape.layers; ++l) step.attend(l, q, k, v, out);   // [tokens, heads, head_dim]
+//   step.commit();                                                       // no commit: nothing happened
+//
+// All memory is taken at construction, and try_cache_bytes tells how much. One thread at a time per cache.
+#ifndef KVKEEP_CACHE_CACHE_HPP
+#define KVKEEP_CACHE_CACHE_HPP
+
+#include <cstddef>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "kvkeep/cache/cache_core.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+
+/// An open step of a cache. Leaving its scope without commit undoes it. Movable; must not outlive the cache.
+template <class Policy, codec KeyCodec, codec ValueCodec>
+class cache_step {
+ public:
+  using core_type = detail::cache_core<Policy, KeyCodec, ValueCodec>;
+
+  cache_step(cache_step&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+  cache_step& operator=(cache_step&& other) noexcept {
+    if (this != &other) {
+      leave();
+      core_ = std::exchange(other.core_, nullptr);
+    }
+    return *this;
+  }
+  ~cache_step() { leave(); }
+
+  /// Whether the step is still open.
+  [[nodiscard]] bool open() const noexcept { return core_ != nullptr; }
+  /// Tokens of the step; 0 when it is closed.
+  [[nodiscard]] std::size_t tokens() const noexcept { return open() ? core_->plan.step_tokens() : 0; }
+
+  /// Stores the step's keys and values of one layer and computes the attention of its queries.
+  /// q [n, query_heads, head_dim], k and v [n, kv_heads, head_dim] before RoPE (after it with rope::applied), out
+  /// [n, query_heads, head_dim]; out must not overlap the others. Layers in any order, each once.
+  /// Errors (nothing is changed): the step is closed; layer out of range or attended already; a shape or stride that does
+  /// not fit. Values are not scanned: a non-finite row changes only what reads it. Cost: one pass over what is read.
+  [[nodiscard]] result<void> try_attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
+                                        rows_view<const float> v, rows_view<float> out) {
+    if (!open()) return closed("attend");
+    return core_->attend(layer, q, k, v, out);
+  }
+
+  /// Makes the first `count` tokens (default all) and what the policy drops final, and closes the step; equals
+  /// begin(count) with those tokens and commit(). commit(0) undoes the step.
+  /// Errors (the step stays open and unchanged): the step is closed; a layer was not attended; count above the step's
+  /// tokens; evidence missing, of the wrong number, NaN, or not asked for.
+  [[nodiscard]] result<void> try_commit(std::size_t count, const commit_evidence& evidence = {}) {
+    if (!open()) return closed("commit");
+    if (auto ok = core_->commit(count, evidence); !ok) return ok;
+    core_ = nullptr;
+    return {};
+  }
+  [[nodiscard]] result<void> try_commit(const commit_evidence& evidence = {}) {
+    if (!open()) return closed("commit");
+    return try_commit(tokens(), evidence);
+  }
+
+#if KVKEEP_EXCEPTIONS
+  void attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k, rows_view<const float> v,
+              rows_view<float> out) {
+    detail::unwrap(try_attend(layer, q, k, v, out));
+  }
+  void commit(std::size_t count, const commit_evidence& evidence = {}) { detail::unwrap(try_commit(count, evidence)); }
+  void commit(const commit_evidence& evidence = {}) { detail::unwrap(try_commit(evidence)); }
+#endif
+
+ private:
+  template <class, codec, codec>
+  friend class cache;
+  explicit cache_step(core_type* core) noexcept : core_(core) {}
+
+  [[nodiscard]] static error closed(std::string_view call) {
+    return detail::make_error(errc::wrong_state, call, fmt::format("{} on a step that is closed", call));
+  }
+  void leave() noexcept {
+    if (core_ != nullptr) core_->plan.abort();
+    core_ = nullptr;
+  }
+
+  core_type* core_;
+};
+
+template <class Policy, codec KeyCodec = f32, codec ValueCodec = f32>
+class cache {
+  static_assert(detail::explain_policy<Policy>::value);
+  using core_type = detail::cache_core<Policy, KeyCodec, ValueCodec>;
+
+ public:
+  using step = cache_step<Policy, KeyCodec, ValueCodec>;
+
+  /// A cache for `shape`. Errors: shape, policy or options out of range; an option that cannot act; not enough memory.
+  [[nodiscard]] static result<cache> try_make(const model_shape& shape, const Policy& policy,
+                                              const cache_options& options) {
+    auto core = core_type::try_make(shape, policy, options);
+    if (!core) return core.error();
+    return cache(std::move(*core));
+  }
+  /// The bytes that try_make would allocate, max_step included, without allocating them.
+  [[nodiscard]] static result<cache_bytes> try_bytes(const model_shape& shape, const Policy& policy,
+                                                     const cache_options& options) {
+    return core_type::try_bytes(shape, policy, options);
+  }
+
+  /// Opens a step of n tokens, 1 .. max_step. Errors: a step is open; n out of range; the tokens do not fit.
+  [[nodiscard]] result<step> try_begin(std::size_t n) {
+    if (auto ok = core_->begin(n); !ok) return ok.error();
+    return step(core_.get());
+  }
+  /// The same, for a step that may be committed in part. Every policy that positions alone decide allows that anyway.
+  [[nodiscard]] result<step> try_begin(std::size_t n, may_shorten_t) { return try_begin(n); }
+
+  /// Makes room for n tokens that will come. See planner::try_reserve.
+  [[nodiscard]] result<void> try_reserve(std::size_t n) { return core_->reserve(n); }
+  /// Forgets the tokens at stream positions first <= p < last. See planner::try_erase.
+  [[nodiscard]] result<void> try_erase(position first, position last) { return core_->erase(first, last); }
+  /// Ends a turn of the conversation, for policies with decay.
+  [[nodiscard]] result<void> try_end_turn() { return core_->plan.try_end_turn(); }
+  /// Forgets everything; the stream begins again at first_position.
+  [[nodiscard]] result<void> try_clear() { return core_->clear(); }
+
+  [[nodiscard]] const model_shape& shape() const noexcept { return core_->shape; }
+  [[nodiscard]] const Policy& policy() const noexcept { return core_->policy; }
+  [[nodiscard]] std::size_t units() const noexcept { return core_->plan.units(); }
+  [[nodiscard]] std::size_t unit_of(std::size_t layer, std::size_t kv_head) const noexcept {
+    return core_->plan.unit_of(layer, kv_head);
+  }
+  /// Stream position of the next token.
+  [[nodiscard]] position next_position() const noexcept { return core_->plan.next_position(); }
+  /// Positions held by a unit, oldest first: what the last query could read. Allocates.
+  [[nodiscard]] std::vector<position> held(std::size_t unit = 0) const { return core_->plan.held(unit); }
+  /// Positions that the next single token will still find. Allocates.
+  [[nodiscard]] std::vector<position> next_held(std::size_t unit = 0) const { return core_->plan.next_held(unit); }
+  [[nodiscard]] std::size_t held_count(std::size_t unit = 0) const noexcept { return core_->plan.held_count(unit); }
+  [[nodiscard]] std::size_t capacity(std::size_t unit = 0) const { return core_->plan.capacity(unit); }
+  /// Blocks of 16 tokens in use by a unit.
+  [[nodiscard]] std::size_t block_count(std::size_t unit = 0) const noexcept { return core_->plan.block_count(unit); }
+  /// Bytes in use, all of them taken at construction.
+  [[nodiscard]] const cache_bytes& bytes() const noexcept { return core_->used; }
+
+  /// The stored key and value of a token, as stored (keys rotated or raw), rows [head_dim]. Errors: layer, kv_head, a
+  /// position that is not held, a row of another length.
+  [[nodiscard]] result<void> try_read(std::size_t layer, std::size_t kv_head, position at, std::span<float> key,
+                                      std::span<float> value) const {
+    return core_->read(layer, kv_head, at, key, value);
+  }
+  /// The stored keys and values of a layer and kv head, a key_source; slots as in planner::held_slots.
+  [[nodiscard]] lane_view<KeyCodec, ValueCodec> keys(std::size_t layer, std::size_t kv_head) const noexcept {
+    return core_->store.view(core_->lane_of(layer, kv_head));
+  }
+  /// Slots of the tokens a unit holds, oldest first.
+  [[nodiscard]] std::span<const slot> held_slots(std::size_t unit = 0) const noexcept {
+    return core_->plan.held_slots(unit);
+  }
+
+#if KVKEEP_EXCEPTIONS
+  [[nodiscard]] step begin(std::size_t n) { return detail::unwrap(try_begin(n)); }
+  [[nodiscard]] step begin(std::size_t n, may_shorten_t tag) { return detail::unwrap(try_begin(n, tag)); }
+  void reserve(std::size_t n) { detail::unwrap(try_reserve(n)); }
+  void erase(position first, position last) { detail::unwrap(try_erase(first, last)); }
+  void end_turn() { detail::unwrap(try_end_turn()); }
+  void clear() { detail::unwrap(try_clear()); }
+  void read(std::size_t layer, std::size_t kv_head, position at, std::span<float> key, std::span<float> value) const {
+    detail::unwrap(try_read(layer, kv_head, at, key, value));
+  }
+#endif
+
+ private:
+  explicit cache(std::unique_ptr<core_type> core) : core_(std::move(core)) {}
+
+  std::unique_ptr<core_type> core_;  // on the heap, so that steps stay valid when the cache moves
+};
+
+/// The bytes a cache would allocate, without building it: keys, values, tables, scratch and their total.
+template <codec KeyCodec = f32, codec ValueCodec = f32, policy_like Policy>
+[[nodiscard]] result<cache_bytes> try_cache_bytes(const model_shape& shape, const Policy& policy,
+                                                  const cache_options& options = {}) {
+  return cache<Policy, KeyCodec, ValueCodec>::try_bytes(shape, policy, options);
+}
+/// A cache, or the error that says which argument is at fault.
+template <codec KeyCodec = f32, codec ValueCodec = f32, class Policy>
+[[nodiscard]] result<cache<Policy, KeyCodec, ValueCodec>> try_make_cache(const model_shape& shape, const Policy& policy,
+                                                                         const cache_options& options = {}) {
+  return cache<Policy, KeyCodec, ValueCodec>::try_make(shape, policy, options);
+}
+#if KVKEEP_EXCEPTIONS
+template <codec KeyCodec = f32, codec ValueCodec = f32, policy_like Policy>
+[[nodiscard]] cache_bytes cache_bytes_of(const model_shape& shape, const Policy& policy,
+                                         const cache_options& options = {}) {
+  return detail::unwrap(try_cache_bytes<KeyCodec, ValueCodec>(shape, policy, options));
+}
+template <codec KeyCodec = f32, codec ValueCodec = f32, class Policy>
+[[nodiscard]] cache<Policy, KeyCodec, ValueCodec> make_cache(const model_shape& shape, const Policy& policy,
+                                                             const cache_options& options = {}) {
+  return detail::unwrap(try_make_cache<KeyCodec, ValueCodec>(shape, policy, options));
+}
+#endif
+
+KVKEEP_NAMESPACE_END
+
+#endif

@@ -1,0 +1,255 @@
+// cache_core: what a cache consists of, and the data flow of a step.
+#ifndef KVKEEP_CACHE_CACHE_CORE_HPP
+#define KVKEEP_CACHE_CACHE_CORE_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "kvkeep/attention/attend.hpp"
+#include "kvkeep/cache/planner.hpp"
+#include "kvkeep/codec/f32.hpp"
+#include "kvkeep/core/tensor.hpp"
+#include "kvkeep/position/rotator.hpp"
+#include "kvkeep/storage/kv_store.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+
+/// How a cache is built.
+struct cache_options {
+  position_encoding positions = rope{};  ///< how the model tells where tokens stand
+  std::size_t max_step = 512;            ///< tokens of one step at most, 1 .. 2^20; inside the promised bytes
+  position first_position = 0;           ///< stream position of the first token, 0 .. 2^53
+  float scale = 0.0F;                    ///< on q . k, > 0; 0: 1 / sqrt(head_dim)
+  float softcap = 0.0F;                  ///< scores become softcap * tanh(score / softcap), > 0; 0: none
+  std::vector<float> sink_logits{};      ///< a logit per query head that takes part in the softmax and has no value; empty: none
+  drop_listener on_drop{};               ///< told what was dropped and why
+};
+
+/// Bytes of a cache. All are allocated at construction and none later.
+struct cache_bytes {
+  std::size_t keys = 0;     ///< stored keys
+  std::size_t values = 0;   ///< stored values
+  std::size_t tables = 0;   ///< positions, slots, plans, columns
+  std::size_t scratch = 0;  ///< angles and the kernel's working memory
+  std::size_t total = 0;    ///< their sum
+};
+
+namespace detail {
+
+template <class Policy, codec KeyCodec, codec ValueCodec>
+class cache_core {
+ public:
+  using planner_type = planner<Policy>;
+
+  [[nodiscard]] static result<std::unique_ptr<cache_core>> try_make(const model_shape& shape, const Policy& policy,
+                                                                    const cache_options& options) {
+    const auto bytes = try_bytes(shape, policy, options);
+    if (!bytes) return bytes.error();
+    auto plan = planner_type::try_make(shape, policy, plan_options(options));
+    if (!plan) return plan.error();
+    std::unique_ptr<cache_core> core(new (std::nothrow) cache_core(shape, policy, options, std::move(*plan)));
+    if (core) core->memory_ = arena(bytes->total - sizeof(cache_core) - core->plan.bytes());
+    if (!core || core->memory_.measuring()) {
+      return make_error(errc::capacity, "policy", fmt::format("no memory for {} bytes", bytes->total));
+    }
+    core->lay_out(core->memory_);
+    core->used = *bytes;
+    core->fill(options);
+    return core;
+  }
+
+  [[nodiscard]] static result<cache_bytes> try_bytes(const model_shape& shape, const Policy& policy,
+                                                     const cache_options& options) {
+    const auto tables = planner_type::try_bytes(shape, policy, plan_options(options));
+    if (!tables) return tables.error();
+    if (auto ok = check(shape, options); !ok) return ok.error();
+    // A planner without memory: its counts are what is needed here.
+    cache_core measured(shape, policy, options, planner_type(shape, policy, plan_options(options), measure));
+    if (auto ok = measured.check_encoding(options); !ok) return ok.error();
+    const long double rows = static_cast<long double>(measured.plan.planned_blocks()) * block_tokens *
+                             static_cast<long double>(measured.lanes_) * static_cast<long double>(shape.head_dim);
+    if (rows > 1.0e16L) {
+      return make_error(errc::capacity, "policy", fmt::format("no machine has memory for {:.3g} keys and values",
+                                                              static_cast<double>(rows)));
+    }
+    arena ruler;
+    measured.lay_out(ruler);
+    cache_bytes out;
+    out.keys = measured.store.key_bytes();
+    out.values = measured.store.value_bytes();
+    out.tables = *tables + sizeof(cache_core);
+    out.scratch = ruler.used() - out.keys - out.values;
+    out.total = out.keys + out.values + out.tables + out.scratch;
+    return out;
+  }
+
+  [[nodiscard]] result<void> begin(std::size_t n) {
+    if (auto ok = plan.try_begin(n); !ok) return ok;
+    std::fill(attended_.begin(), attended_.end(), std::uint8_t{0});
+    if (rope_) rotator_.begin_step(plan.next_position(), n);
+    built_query_ = nothing;
+    return {};
+  }
+
+  [[nodiscard]] result<void> attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
+                                    rows_view<const float> v, rows_view<float> out);
+
+  [[nodiscard]] result<void> commit(std::size_t count, const commit_evidence& evidence) {
+    if (count > 0 && count <= plan.step_tokens()) {
+      const auto missing = std::find(attended_.begin(), attended_.end(), std::uint8_t{0});
+      if (missing != attended_.end()) {
+        return make_error(errc::wrong_state, "commit",
+                          fmt::format("commit before layer {} of {} was attended", missing - attended_.begin(),
+                                      shape.layers));
+      }
+    }
+    if (auto ok = plan.try_commit(count, evidence); !ok) return ok;
+    if (count > 0) settle(drop_reason::evicted);
+    return {};
+  }
+
+  [[nodiscard]] result<void> reserve(std::size_t n) {
+    if (auto ok = plan.try_reserve(n); !ok) return ok;
+    settle(drop_reason::reserved);
+    return {};
+  }
+  [[nodiscard]] result<void> erase(position first, position last) {
+    if (auto ok = plan.try_erase(first, last); !ok) return ok;
+    settle(drop_reason::erased);
+    return {};
+  }
+  [[nodiscard]] result<void> clear() {
+    if (auto ok = plan.try_clear(); !ok) return ok;
+    settle(drop_reason::cleared);
+    return {};
+  }
+
+  [[nodiscard]] result<void> read(std::size_t layer, std::size_t kv_head, position at, std::span<float> key,
+                                  std::span<float> value) const {
+    if (layer >= shape.layers) return bad_argument("layer", layer, fmt::format("0 .. {}", shape.layers - 1));
+    if (kv_head >= shape.kv_heads) return bad_argument("kv_head", kv_head, fmt::format("0 .. {}", shape.kv_heads - 1));
+    for (const auto& [name, row] : {std::pair{"key", key}, std::pair{"value", value}}) {
+      if (row.size() != shape.head_dim) {
+        return bad_argument(name, fmt::format("{} floats", row.size()), fmt::format("head_dim = {}", shape.head_dim));
+      }
+    }
+    for (const slot s : plan.held_slots(plan.unit_of(layer, kv_head))) {
+      if (plan.position_of(s) != at) continue;
+      const auto lane = store.view(lane_of(layer, kv_head));
+      lane.copy_key(s, key);
+      lane.copy_value(s, value);
+      return {};
+    }
+    return bad_argument("at", at, "a position that is held");
+  }
+
+  /// The lane of the store that holds a layer and kv head; lanes of different units share blocks, not slots.
+  [[nodiscard]] std::size_t lane_of(std::size_t layer, std::size_t kv_head) const noexcept {
+    if constexpr (planner_type::scope == kvkeep::scope::sequence) return layer * shape.kv_heads + kv_head;
+    if constexpr (planner_type::scope == kvkeep::scope::layer) return kv_head;
+    return 0;
+  }
+
+  model_shape shape;
+  Policy policy;
+  planner_type plan;
+  kv_store<KeyCodec, ValueCodec> store;
+  cache_bytes used;
+
+ private:
+  static constexpr std::size_t nothing = ~std::size_t{0};
+
+  cache_core(const model_shape& s, const Policy& p, const cache_options& options, planner_type&& made)
+      : shape(s), policy(p), plan(std::move(made)), on_drop_(options.on_drop) {
+    if constexpr (planner_type::scope == kvkeep::scope::sequence) lanes_ = shape.layers * shape.kv_heads;
+    if constexpr (planner_type::scope == kvkeep::scope::layer) lanes_ = shape.kv_heads;
+    rope_ = std::holds_alternative<rope>(options.positions);
+    if (rope_) {
+      const rope& r = *std::get_if<rope>(&options.positions);
+      applied_ = r.applied;
+      pairs_ = rotary_dim_of(r, shape.head_dim) / 2;
+      near_ = plan.scattered() ? near_distances() : 0;
+    } else {
+      plan.ignore_angles();
+      alibi_ = std::holds_alternative<alibi>(options.positions);
+    }
+    sink_logit_count_ = options.sink_logits.size();
+    max_step_ = options.max_step;
+  }
+
+  [[nodiscard]] static planner_options plan_options(const cache_options& o) {
+    return {.max_step = o.max_step, .first_position = o.first_position};
+  }
+  /// Distances whose angles are tabled: all that occur, but no more than tokens that can be read.
+  [[nodiscard]] std::size_t near_distances() const {
+    const auto most = plan.largest_distance();
+    const std::size_t read = plan.kept().in_step;
+    return 1 + (most && *most < static_cast<position>(read) ? static_cast<std::size_t>(*most) : read);
+  }
+
+  [[nodiscard]] static result<void> check(const model_shape& shape, const cache_options& options);
+  [[nodiscard]] result<void> check_encoding(const cache_options& options) const;
+  [[nodiscard]] std::size_t scaling_length() const {
+    const auto most = plan.largest_distance();
+    return most ? static_cast<std::size_t>(*most) + 1 : 0;
+  }
+  void lay_out(arena& memory);
+  void fill(const cache_options& options);
+
+  template <class T>
+  [[nodiscard]] result<void> check_rows(std::string_view name, const rows_view<T>& rows, std::size_t heads) const;
+  void store_rows(std::size_t layer, rows_view<const float> k, rows_view<const float> v);
+  void attend_query(std::size_t layer, std::size_t kv_head, std::size_t query, const query_view& view,
+                    rows_view<const float> q, rows_view<float> out);
+  [[nodiscard]] const query_view& view_of(std::size_t unit, std::size_t query) {
+    if (unit != built_unit_ || query != built_query_) {
+      built_ = plan.view(unit, query);
+      built_unit_ = unit;
+      built_query_ = query;
+    }
+    return built_;
+  }
+  /// Moves the rows that the plan moves, then tells the listener.
+  void settle(drop_reason reason);
+
+  drop_listener on_drop_;
+  std::size_t lanes_ = 1;
+  bool rope_ = false;
+  bool alibi_ = false;
+  bool applied_ = false;
+  std::size_t pairs_ = 0;
+  std::size_t near_ = 0;
+  std::size_t max_step_ = 0;
+  std::size_t sink_logit_count_ = 0;
+  float scale_ = 1.0F;
+  float softcap_ = 0.0F;
+
+  query_view built_{};  // the view built last; a step of one token builds one for all layers
+  std::size_t built_unit_ = nothing;
+  std::size_t built_query_ = nothing;
+
+  arena memory_;
+  rotator rotator_;
+  std::span<std::uint8_t> attended_;    // [layers]
+  std::span<float> slopes_;             // [query_heads], ALiBi
+  std::span<float> sink_logits_;        // [query_heads] or empty
+  std::span<float> key_row_;            // [head_dim]
+  std::span<float> turned_;             // [group][head_dim]
+  std::span<float> scores_;             // [group][16]
+  std::span<float> block_;              // [head_dim][16]
+  std::span<float> accumulated_;        // [group][head_dim]
+  std::span<softmax_state> states_;     // [group]
+};
+
+}  // namespace detail
+KVKEEP_NAMESPACE_END
+
+#include "kvkeep/cache/cache_core_impl.hpp"
+
+#endif

@@ -1,0 +1,226 @@
+// planner: decides what is kept and who reads what, without touching a byte of keys or values.
+//
+//   auto plan = kvkeep::make_planner(shape, kvkeep::streaming_llm{.sinks = 4, .window = 508}, {.max_step = 64});
+//   plan.begin(n);                                     // nothing is lost yet
+//   auto where = plan.new_slots(unit);                 // write the new rows there
+//   auto view = plan.view(unit, query);                // what query 0 .. n-1 reads, and from how far
+//   plan.commit();                                     // now
+//   for (auto m : plan.last(unit).moves) copy_row(m.from, m.to);
+//
+// For engines that own their memory; `cache` drives the same type. Cost: begin and commit O(n * held) per unit, a view
+// O(held). One thread at a time. No allocation after construction.
+#ifndef KVKEEP_CACHE_PLANNER_HPP
+#define KVKEEP_CACHE_PLANNER_HPP
+
+#include <cmath>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "kvkeep/cache/keep_set.hpp"
+#include "kvkeep/cache/plan.hpp"
+#include "kvkeep/cache/token_table.hpp"
+#include "kvkeep/cache/view_builder.hpp"
+#include "kvkeep/policy/policy.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+
+template <class Policy>
+class planner {
+  static_assert(detail::explain_policy<Policy>::value);
+
+ public:
+  using rules_type = detail::rules_t<Policy>;
+  static_assert(detail::explain_axes<rules_type>::value);
+  using retain_type = std::remove_cvref_t<decltype(rules_type::retain)>;
+  using when_type = std::remove_cvref_t<decltype(rules_type::when)>;
+  using select_type = std::remove_cvref_t<decltype(rules_type::select)>;
+  using distance_type = std::remove_cvref_t<decltype(rules_type::distance)>;
+  using keep_type = detail::keep_set<typename detail::rule_tuple<retain_type>::type>;
+
+  static constexpr kvkeep::scope scope = keep_type::finest;
+  /// Whether the policy asks for surprisals at commit.
+  static constexpr bool wants_surprisals = keep_type::any_surprisal;
+
+  /// A planner for `shape`. Errors: shape, policy or options out of range; a policy whose tables would not fit 2^32 slots.
+  [[nodiscard]] static result<planner> try_make(const model_shape& shape, const Policy& policy,
+                                                const planner_options& options);
+  /// Bytes that the planner allocates (all of them at construction).
+  [[nodiscard]] static result<std::size_t> try_bytes(const model_shape& shape, const Policy& policy,
+                                                     const planner_options& options);
+
+  /// A planner without memory, for counting; only planned_blocks, kept, form, scattered and largest_distance may be used.
+  /// The arguments must have passed try_bytes.
+  planner(const model_shape& shape, const Policy& policy, const planner_options& options, detail::measure_t);
+
+  // Where decisions differ.
+
+  /// Units: 1, layers, or layers * kv_heads, by the policy's scope.
+  [[nodiscard]] std::size_t units() const noexcept { return units_; }
+  [[nodiscard]] std::size_t unit_of(std::size_t layer, std::size_t kv_head) const noexcept {
+    if constexpr (scope == kvkeep::scope::sequence) return 0;
+    if constexpr (scope == kvkeep::scope::layer) return layer;
+    return layer * shape_.kv_heads + kv_head;
+  }
+  /// Blocks of 16 slots that all units share: slots are below 16 times that.
+  [[nodiscard]] std::size_t planned_blocks() const {
+    std::size_t blocks = 0;
+    for (std::size_t u = 0; u < units_; ++u) blocks += detail::blocks_for(in_step(u));
+    return blocks;
+  }
+  [[nodiscard]] position position_of(slot s) const noexcept { return table_.at(s); }
+  /// Tokens that a unit holds after a step, at most.
+  [[nodiscard]] std::size_t capacity(std::size_t unit = 0) const { return held_at_most(unit); }
+
+  // A step.
+
+  /// Plans a step of n tokens, 1 .. max_step. Errors: a step is open; n out of range; the tokens do not fit.
+  [[nodiscard]] result<void> try_begin(std::size_t n);
+  [[nodiscard]] result<void> try_begin(std::size_t n, may_shorten_t) { return try_begin(n); }
+  [[nodiscard]] bool open() const noexcept { return step_ != 0; }
+  /// Tokens of the open step; 0: none is open.
+  [[nodiscard]] std::size_t step_tokens() const noexcept { return step_; }
+  /// The slots of the step's tokens, [n].
+  [[nodiscard]] std::span<const slot> new_slots(std::size_t unit) const noexcept {
+    return table_.unit(unit).order.subspan(table_.unit(unit).held, step_);
+  }
+  /// What query 0 .. n - 1 of the open step reads. Valid until the next call of view().
+  [[nodiscard]] query_view view(std::size_t unit, std::size_t query);
+  /// How the key of the token at `at` is to be stored.
+  [[nodiscard]] stored_form form(position at) const { return views_.form(at); }
+  /// Whether every key may have a distance of its own, so that views have one span a block and angles mean nothing.
+  [[nodiscard]] bool scattered() const noexcept { return views_.scattered(); }
+  /// Builds views with one span a block: for attention that does not turn queries (ALiBi, no positions).
+  void ignore_angles() noexcept { views_.ignore_angles(); }
+
+  /// Makes the first `count` tokens of the step (default all) and what the policy drops final; the rest never happened.
+  /// commit(0) is abort(). Errors (the step stays open and unchanged): no step is open; count above the step's tokens;
+  /// surprisals missing, of the wrong number, NaN, or not asked for.
+  [[nodiscard]] result<void> try_commit(std::size_t count, const commit_evidence& evidence = {});
+  [[nodiscard]] result<void> try_commit(const commit_evidence& evidence = {}) { return try_commit(step_, evidence); }
+  /// Ends the step as if it had never begun.
+  void abort() noexcept;
+
+  // Messages; errors while a step is open.
+
+  /// Makes room for n tokens that will come: the share written last pays first, sinks and pinned never do. Errors: n cannot
+  /// be paid (the error names the largest n that can).
+  [[nodiscard]] result<void> try_reserve(std::size_t n);
+  /// Forgets the tokens at positions first <= p < last that are held. Errors: last < first, or last beyond the stream.
+  [[nodiscard]] result<void> try_erase(position first, position last);
+  /// Tells the rules that a turn of the conversation ended.
+  [[nodiscard]] result<void> try_end_turn();
+  /// Forgets everything; the stream begins again at first_position.
+  [[nodiscard]] result<void> try_clear();
+
+  // Inspection.
+
+  /// Stream position of the next token.
+  [[nodiscard]] position next_position() const noexcept { return next_; }
+  /// Positions held by a unit, oldest first. Allocates.
+  [[nodiscard]] std::vector<position> held(std::size_t unit = 0) const;
+  /// Positions that the next single token will still find, oldest first. Allocates; false evidence ranks do not matter.
+  [[nodiscard]] std::vector<position> next_held(std::size_t unit = 0) const;
+  [[nodiscard]] std::size_t held_count(std::size_t unit = 0) const noexcept { return table_.unit(unit).held; }
+  /// Blocks that a unit uses now.
+  [[nodiscard]] std::size_t block_count(std::size_t unit = 0) const noexcept { return table_.unit(unit).block_count; }
+  /// The slots of the tokens held, oldest first. Valid until the next non-const call.
+  [[nodiscard]] std::span<const slot> held_slots(std::size_t unit = 0) const noexcept {
+    return table_.unit(unit).tokens();
+  }
+  /// What the last commit, reserve, erase or clear did to a unit.
+  [[nodiscard]] const unit_plan& last(std::size_t unit = 0) const noexcept { return plans_[unit].plan; }
+  [[nodiscard]] const retention& kept() const noexcept { return kept_; }
+  /// The largest distance the policy can produce, if it has one.
+  [[nodiscard]] std::optional<position> largest_distance() const { return detail::largest_of(rules_.distance, kept_); }
+  [[nodiscard]] std::size_t bytes() const noexcept { return memory_.used(); }
+
+#if KVKEEP_EXCEPTIONS
+  void begin(std::size_t n) { detail::unwrap(try_begin(n)); }
+  void begin(std::size_t n, may_shorten_t tag) { detail::unwrap(try_begin(n, tag)); }
+  void commit(const commit_evidence& evidence = {}) { detail::unwrap(try_commit(evidence)); }
+  void commit(std::size_t count, const commit_evidence& evidence = {}) { detail::unwrap(try_commit(count, evidence)); }
+  void reserve(std::size_t n) { detail::unwrap(try_reserve(n)); }
+  void erase(position first, position last) { detail::unwrap(try_erase(first, last)); }
+  void end_turn() { detail::unwrap(try_end_turn()); }
+  void clear() { detail::unwrap(try_clear()); }
+#endif
+
+ private:
+  static constexpr std::uint32_t never = ~std::uint32_t{0};  // death of a token that survives the step
+
+  struct plan_memory {
+    std::span<token_drop> dropped;   // [tokens of a step]
+    std::span<token_move> moves;     // [tokens of a step]
+    std::span<index_shift> shifts;   // [tokens of a step]
+    std::span<block_id> freed;       // [blocks of the unit]
+    unit_plan plan;
+  };
+
+  void lay_out(detail::arena& memory);
+  [[nodiscard]] static result<void> check(const model_shape& shape, const Policy& policy, const planner_options& options);
+
+  [[nodiscard]] unit_place place_of(std::size_t unit) const noexcept {
+    if constexpr (scope == kvkeep::scope::sequence) return {};
+    if constexpr (scope == kvkeep::scope::layer) return {unit, 0};
+    return {unit / shape_.kv_heads, unit % shape_.kv_heads};
+  }
+  [[nodiscard]] typename keep_type::shares shares(std::size_t unit) const { return keep_.full_shares(place_of(unit)); }
+  [[nodiscard]] std::size_t held_at_most(std::size_t unit) const;
+  [[nodiscard]] std::size_t in_step(std::size_t unit) const { return held_at_most(unit) + options_.max_step; }
+
+  /// Marks in keep_ what a unit keeps of its first `tokens` tokens under `all`; returns how many go.
+  std::size_t mark(std::size_t unit, const typename keep_type::shares& all, std::size_t tokens, std::size_t fresh);
+  /// Marks what before_step keeps of the tokens held when n come.
+  std::size_t mark_for_coming(std::size_t unit, std::size_t n);
+  [[nodiscard]] result<void> check_room(std::size_t n) const;
+  void plan_deaths(std::size_t unit, std::size_t n);
+  [[nodiscard]] result<void> check_evidence(std::size_t count, const commit_evidence& evidence) const;
+
+  /// Drops the tokens i < tokens with gone(i), releases those from `tokens` to `written`, and fills the unit's plan.
+  template <class Gone>
+  void apply(std::size_t unit, std::size_t tokens, std::size_t written, const Gone& gone);
+  void tell(drop_reason reason) const;
+  [[nodiscard]] result<void> check_closed(std::string_view call) const;
+
+  model_shape shape_;
+  Policy policy_;
+  rules_type rules_;
+  schedule schedule_;
+  planner_options options_;
+  std::size_t units_ = 1;
+  retention kept_{};
+  position next_ = 0;
+  std::size_t step_ = 0;
+
+  detail::arena memory_;
+  mutable keep_type keep_;
+  detail::token_table table_;
+  detail::view_builder<select_type, distance_type> views_;
+  std::span<plan_memory> plans_;       // [units]
+  std::span<std::uint32_t> death_;     // [slots]: the first query of the open step that no longer reads the token
+  std::span<std::uint32_t> alive_;     // [tokens]: indices into the unit's order while a step is planned
+};
+
+/// A planner, or the error that try_make tells.
+template <policy_like Policy>
+[[nodiscard]] result<planner<Policy>> try_make_planner(const model_shape& shape, const Policy& policy,
+                                                       const planner_options& options = {}) {
+  return planner<Policy>::try_make(shape, policy, options);
+}
+
+#if KVKEEP_EXCEPTIONS
+template <policy_like Policy>
+[[nodiscard]] planner<Policy> make_planner(const model_shape& shape, const Policy& policy,
+                                           const planner_options& options = {}) {
+  return detail::unwrap(try_make_planner(shape, policy, options));
+}
+#endif
+
+KVKEEP_NAMESPACE_END
+
+#include "kvkeep/cache/planner_impl.hpp"
+
+#endif

@@ -1,0 +1,449 @@
+// planner_impl: the member functions of planner. Included by planner.hpp.
+#ifndef KVKEEP_CACHE_PLANNER_IMPL_HPP
+#define KVKEEP_CACHE_PLANNER_IMPL_HPP
+
+#include <algorithm>
+
+#include "kvkeep/cache/planner.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// Tokens of one unit at most, so that slots and counts fit their types with room to spare.
+inline constexpr std::size_t token_limit = std::size_t{1} << 31;
+inline constexpr std::size_t step_limit = std::size_t{1} << 20;
+
+}  // namespace detail
+
+template <class Policy>
+planner<Policy>::planner(const model_shape& shape, const Policy& policy, const planner_options& options,
+                         detail::measure_t)
+    : shape_(shape),
+      policy_(policy),
+      rules_(policy_.rules()),
+      schedule_(rules_.when.schedule()),
+      options_(options),
+      next_(options.first_position),
+      keep_(detail::rule_tuple<retain_type>::of(rules_.retain)),
+      views_(rules_.select, rules_.distance) {
+  if constexpr (scope == kvkeep::scope::layer) units_ = shape.layers;
+  if constexpr (scope == kvkeep::scope::kv_head) units_ = shape.layers * shape.kv_heads;
+  keep_.describe(kept_);
+  if (schedule_.when != schedule::act::each_token) {
+    if (kept_.rest) *kept_.rest += static_cast<position>(options.max_step);
+    if (kept_.oldest) *kept_.oldest += static_cast<position>(options.max_step);
+  }
+  for (std::size_t u = 0; u < units_; ++u) {
+    kept_.capacity = (std::max)(kept_.capacity, held_at_most(u));
+    kept_.in_step = (std::max)(kept_.in_step, in_step(u));
+  }
+  kept_.read = schedule_.when == schedule::act::each_token ? kept_.capacity : kept_.in_step;
+  views_.set(kept_, options.first_position);
+}
+
+template <class Policy>
+void planner<Policy>::lay_out(detail::arena& memory) {
+  table_.lay_out(memory, units_, [&](std::size_t u) { return in_step(u); });
+  const std::size_t slots = table_.blocks() * block_tokens;
+  keep_.lay_out(memory, kept_.in_step, slots);
+  views_.lay_out(memory, kept_.in_step, table_.blocks());
+  plans_ = memory.take<plan_memory>(units_);
+  for (std::size_t u = 0; u < units_; ++u) {
+    const plan_memory mine{memory.take<token_drop>(in_step(u)), memory.take<token_move>(in_step(u)),
+                           memory.take<index_shift>(in_step(u)), memory.take<block_id>(detail::blocks_for(in_step(u))), {}};
+    if (!memory.measuring()) plans_[u] = mine;
+  }
+  death_ = memory.take<std::uint32_t>(slots);
+  alive_ = memory.take<std::uint32_t>(kept_.in_step);
+}
+
+template <class Policy>
+result<void> planner<Policy>::check(const model_shape& shape, const Policy& policy, const planner_options& options) {
+  if (auto ok = shape.check(); !ok) return ok;
+  if (auto ok = detail::check_of(policy); !ok) return ok;
+  if (options.max_step < 1 || options.max_step > detail::step_limit) {
+    return detail::bad_argument("max_step", options.max_step, fmt::format("1 .. {}", detail::step_limit));
+  }
+  if (options.first_position < 0 || options.first_position >= position_limit) {
+    return detail::bad_argument("first_position", options.first_position, fmt::format("0 .. {}", position_limit - 1));
+  }
+  const rules_type rules = policy.rules();
+  const keep_type keep(detail::rule_tuple<retain_type>::of(rules.retain));
+  if (auto ok = keep.check(); !ok) return ok;
+  if (auto ok = detail::check_of(rules.select); !ok) return ok;
+  if (auto ok = detail::check_of(rules.distance); !ok) return ok;
+  // Shares are added in long double: they may be anything up to 2^64 - 1.
+  const std::size_t layers = scope == kvkeep::scope::sequence ? 1 : shape.layers;
+  const std::size_t heads = scope == kvkeep::scope::kv_head ? shape.kv_heads : 1;
+  long double all = 0;
+  for (std::size_t l = 0; l < layers; ++l) {
+    for (std::size_t h = 0; h < heads; ++h) {
+      long double mine = 0;
+      for (const std::size_t share : keep.full_shares({l, h})) mine += static_cast<long double>(share);
+      if (mine < 1) return detail::bad_argument("retain", "0 tokens", "a policy that keeps at least one token");
+      if (mine > static_cast<long double>(detail::token_limit)) {
+        return detail::bad_argument("retain", fmt::format("{:.0f} tokens", static_cast<double>(mine)),
+                                    fmt::format("1 .. {} tokens a unit", detail::token_limit));
+      }
+      all += mine + 2 * static_cast<long double>(options.max_step) + 32;
+    }
+  }
+  if (all > 4.0e9L) {
+    return detail::bad_argument("retain", fmt::format("{:.0f} tokens in all units", static_cast<double>(all)),
+                                "less than 4000000000");
+  }
+  return {};
+}
+
+template <class Policy>
+result<planner<Policy>> planner<Policy>::try_make(const model_shape& shape, const Policy& policy,
+                                                  const planner_options& options) {
+  const auto bytes = try_bytes(shape, policy, options);
+  if (!bytes) return bytes.error();
+  planner made(shape, policy, options, detail::measure);
+  made.memory_ = detail::arena(*bytes);
+  if (made.memory_.measuring()) {
+    return detail::make_error(errc::capacity, "policy", fmt::format("no memory for {} bytes of tables", *bytes));
+  }
+  made.lay_out(made.memory_);
+  made.table_.reset();
+  for (plan_memory& p : made.plans_) p.plan = {};
+  return made;
+}
+
+template <class Policy>
+result<std::size_t> planner<Policy>::try_bytes(const model_shape& shape, const Policy& policy,
+                                               const planner_options& options) {
+  if (auto ok = check(shape, policy, options); !ok) return ok.error();
+  planner measured(shape, policy, options, detail::measure);
+  detail::arena ruler;
+  measured.lay_out(ruler);
+  return ruler.used();
+}
+
+template <class Policy>
+std::size_t planner<Policy>::held_at_most(std::size_t unit) const {
+  const auto all = shares(unit);
+  const std::size_t capacity = keep_type::sum(all);
+  if (schedule_.when == schedule::act::before_step && schedule_.too_large == schedule::overflow::grow) {
+    return (std::max)(capacity, capacity - keep_type::payable(all) + options_.max_step);
+  }
+  return capacity;
+}
+
+template <class Policy>
+std::size_t planner<Policy>::mark(std::size_t unit, const typename keep_type::shares& all, std::size_t tokens,
+                                  std::size_t fresh) {
+  const detail::unit_tokens& u = table_.unit(unit);
+  return keep_.mark(
+      all, tokens, fresh, options_.first_position, [&](std::size_t i) { return table_.at(u.order[i]); },
+      [&](std::size_t i) { return u.order[i]; });
+}
+
+template <class Policy>
+std::size_t planner<Policy>::mark_for_coming(std::size_t unit, std::size_t n) {
+  auto all = shares(unit);
+  const std::size_t held = table_.unit(unit).held;
+  if (held + n > keep_type::sum(all)) all = keep_.reduced_shares(all, n);
+  return mark(unit, all, held, held);
+}
+
+template <class Policy>
+result<void> planner<Policy>::check_closed(std::string_view call) const {
+  if (!open()) return {};
+  return detail::make_error(errc::wrong_state, call,
+                            fmt::format("{} while a step of {} tokens is open; commit or leave it first", call, step_));
+}
+
+template <class Policy>
+result<void> planner<Policy>::check_room(std::size_t n) const {
+  for (std::size_t u = 0; u < units_; ++u) {
+    const auto all = shares(u);
+    const std::size_t capacity = keep_type::sum(all);
+    const std::size_t held = table_.unit(u).held;
+    if (held + n <= capacity) continue;
+    const std::size_t room = held < capacity ? capacity - held : 0;
+    if constexpr (keep_type::any_refuses) {
+      return error{errc::capacity, "n",
+                   fmt::format("kvkeep: n = {}; allowed: 0 .. {}: {} of max_tokens = {} tokens are held", n, room, held,
+                               capacity)};
+    } else {
+      const std::size_t most = (std::max)(room, keep_type::payable(all));
+      if (n > most) {
+        return error{errc::capacity, "n",
+                     fmt::format("kvkeep: n = {}; allowed: 0 .. {}: sinks and pinned tokens do not make room", n, most)};
+      }
+    }
+  }
+  return {};
+}
+
+template <class Policy>
+result<void> planner<Policy>::try_begin(std::size_t n) {
+  if (auto ok = check_closed("begin"); !ok) return ok;
+  if (n < 1 || n > options_.max_step) {
+    return detail::bad_argument("n", n, fmt::format("1 .. max_step = {}", options_.max_step));
+  }
+  if (static_cast<position>(n) > position_limit - next_) {
+    return detail::bad_argument("n", n, fmt::format("0 .. {}, where the stream's positions end", position_limit - next_));
+  }
+  if (keep_type::any_refuses ||
+      (schedule_.when == schedule::act::before_step && schedule_.too_large == schedule::overflow::refuse)) {
+    if (auto ok = check_room(n); !ok) return ok;
+  }
+  if (keep_type::any_surprisal && schedule_.when == schedule::act::each_token && n > 1) {
+    return detail::make_error(
+        errc::invalid_argument, "n",
+        fmt::format("n = {}; allowed: 1: a rule ranked by evidence acts each_token in steps of one token", n));
+  }
+  for (std::size_t u = 0; u < units_; ++u) {
+    table_.take(u, n, next_);
+    plan_deaths(u, n);
+  }
+  step_ = n;
+  return {};
+}
+
+template <class Policy>
+void planner<Policy>::plan_deaths(std::size_t unit, std::size_t n) {
+  const detail::unit_tokens& u = table_.unit(unit);
+  for (std::size_t i = 0; i < u.held + n; ++i) death_[index(u.order[i])] = never;
+  if (schedule_.when == schedule::act::before_step) {
+    if (mark_for_coming(unit, n) == 0) return;
+    for (std::size_t i = 0; i < u.held; ++i) {
+      if (!keep_.kept(i)) death_[index(u.order[i])] = 0;
+    }
+  } else if (schedule_.when == schedule::act::each_token && !keep_type::any_refuses) {
+    const auto all = shares(unit);
+    std::size_t living = u.held;
+    for (std::size_t i = 0; i < living; ++i) alive_[i] = static_cast<std::uint32_t>(i);
+    for (std::size_t t = 0; t < n; ++t) {
+      alive_[living++] = static_cast<std::uint32_t>(u.held + t);
+      if (keep_.keeps_whole(all, living)) continue;
+      const std::size_t fresh = living - 1;
+      const std::size_t gone = keep_.mark(
+          all, living, fresh, options_.first_position, [&](std::size_t i) { return table_.at(u.order[alive_[i]]); },
+          [&](std::size_t i) { return u.order[alive_[i]]; });
+      if (gone == 0) continue;
+      std::size_t stay = 0;
+      for (std::size_t i = 0; i < living; ++i) {
+        if (keep_.kept(i)) {
+          alive_[stay++] = alive_[i];
+        } else {
+          death_[index(u.order[alive_[i]])] = static_cast<std::uint32_t>(t);
+        }
+      }
+      living = stay;
+    }
+  }
+}
+
+template <class Policy>
+query_view planner<Policy>::view(std::size_t unit, std::size_t query) {
+  const detail::unit_tokens& u = table_.unit(unit);
+  const std::span<const slot> tokens = u.order.first(u.held + query + 1);
+  return views_.build(table_, unit, tokens, next_ + static_cast<position>(query),
+                      [&](std::size_t i) { return death_[index(tokens[i])] > query; });
+}
+
+template <class Policy>
+result<void> planner<Policy>::check_evidence(std::size_t count, const commit_evidence& evidence) const {
+  if constexpr (!wants_surprisals) {
+    if (evidence.surprisals.empty()) return {};
+    return detail::make_error(errc::unsupported, "surprisals", "surprisals given to a policy that does not use them");
+  } else {
+    if (evidence.surprisals.size() != count) {
+      return detail::bad_argument("surprisals", fmt::format("{} values", evidence.surprisals.size()),
+                                  fmt::format("one a committed token: {}", count));
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      if (std::isnan(evidence.surprisals[i])) {
+        return detail::bad_argument(fmt::format("surprisals[{}]", i), "NaN", "any number or infinity");
+      }
+    }
+    return {};
+  }
+}
+
+template <class Policy>
+result<void> planner<Policy>::try_commit(std::size_t count, const commit_evidence& evidence) {
+  if (!open()) return detail::make_error(errc::wrong_state, "commit", "commit without an open step");
+  if (count > step_) return detail::bad_argument("count", count, fmt::format("0 .. {}, the step's tokens", step_));
+  if (auto ok = check_evidence(count, evidence); !ok) return ok;
+  if (count == 0) {
+    abort();
+    return {};
+  }
+  const std::size_t written = step_;
+  step_ = 0;
+  next_ += static_cast<position>(count);
+  for (std::size_t u = 0; u < units_; ++u) {
+    const std::size_t held = table_.unit(u).held;
+    const std::span<const slot> order = table_.unit(u).order;
+    if constexpr (wants_surprisals) {
+      for (std::size_t t = 0; t < count; ++t) keep_.admit(order[held + t], evidence.surprisals[t]);
+    }
+    if (schedule_.when == schedule::act::each_token) {
+      apply(u, held + count, held + written, [&](std::size_t i) { return death_[index(order[i])] < count; });
+    } else if (schedule_.when == schedule::act::before_step) {
+      // Planned again for the tokens that really come: begin(count) would have dropped no more than these need.
+      mark_for_coming(u, count);
+      apply(u, held + count, held + written, [&](std::size_t i) { return i < held && !keep_.kept(i); });
+    } else {
+      mark(u, shares(u), held + count, held + count);
+      apply(u, held + count, held + written, [&](std::size_t i) { return !keep_.kept(i); });
+    }
+  }
+  tell(drop_reason::evicted);
+  return {};
+}
+
+template <class Policy>
+template <class Gone>
+void planner<Policy>::apply(std::size_t unit, std::size_t tokens, std::size_t written, const Gone& gone) {
+  detail::unit_tokens& u = table_.unit(unit);
+  plan_memory& memory = plans_[unit];
+  std::size_t dropped = 0;
+  std::size_t shifts = 0;
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < tokens; ++i) {
+    const slot s = u.order[i];
+    const position at = table_.at(s);
+    if (gone(i)) {
+      memory.dropped[dropped++] = {s, at};
+      table_.release(s);
+      continue;
+    }
+    if (dropped > 0) {
+      const auto delta = -static_cast<position>(dropped);
+      if (shifts > 0 && memory.shifts[shifts - 1].delta == delta) {
+        memory.shifts[shifts - 1].last = at;
+      } else {
+        memory.shifts[shifts++] = {at, at, delta};
+      }
+    }
+    u.order[kept++] = s;
+  }
+  for (std::size_t i = tokens; i < written; ++i) table_.release(u.order[i]);
+  u.held = kept;
+  std::size_t moves = 0;
+  if (options_.moves == compaction::on) {
+    table_.compact(unit, [&](slot from, slot to) {
+      keep_.move_columns(from, to);
+      memory.moves[moves++] = {from, to};
+    });
+  }
+  std::size_t freed = 0;
+  table_.release_empty_blocks(unit, [&](block_id b) { memory.freed[freed++] = b; });
+  memory.plan = {memory.dropped.first(dropped), memory.moves.first(moves), memory.shifts.first(shifts),
+                 memory.freed.first(freed)};
+}
+
+template <class Policy>
+void planner<Policy>::tell(drop_reason reason) const {
+  if (!options_.on_drop) return;
+  for (std::size_t u = 0; u < units_; ++u) {
+    if (!last(u).dropped.empty()) options_.on_drop({u, reason, last(u).dropped, next_});
+  }
+}
+
+template <class Policy>
+void planner<Policy>::abort() noexcept {
+  const std::size_t written = step_;
+  step_ = 0;
+  for (std::size_t u = 0; u < units_; ++u) {
+    detail::unit_tokens& mine = table_.unit(u);
+    for (std::size_t i = mine.held; i < mine.held + written; ++i) table_.release(mine.order[i]);
+    table_.release_empty_blocks(u, [](block_id) {});
+  }
+}
+
+template <class Policy>
+result<void> planner<Policy>::try_reserve(std::size_t n) {
+  if (auto ok = check_closed("reserve"); !ok) return ok;
+  if (auto ok = check_room(n); !ok) return ok;
+  for (std::size_t u = 0; u < units_; ++u) {
+    mark_for_coming(u, n);
+    apply(u, held_count(u), held_count(u), [&](std::size_t i) { return !keep_.kept(i); });
+  }
+  tell(drop_reason::reserved);
+  return {};
+}
+
+template <class Policy>
+result<void> planner<Policy>::try_erase(position first, position last) {
+  if (auto ok = check_closed("erase"); !ok) return ok;
+  if (first < options_.first_position) {
+    return detail::bad_argument("first", first, fmt::format(">= first_position = {}", options_.first_position));
+  }
+  if (last < first || last > next_) {
+    return detail::bad_argument("last", last, fmt::format("first = {} .. {}, the end of the stream", first, next_));
+  }
+  for (std::size_t u = 0; u < units_; ++u) {
+    const std::span<const slot> order = table_.unit(u).order;
+    apply(u, held_count(u), held_count(u), [&](std::size_t i) {
+      const position at = table_.at(order[i]);
+      return at >= first && at < last;
+    });
+  }
+  tell(drop_reason::erased);
+  return {};
+}
+
+template <class Policy>
+result<void> planner<Policy>::try_end_turn() {
+  if (auto ok = check_closed("end_turn"); !ok) return ok;
+  for (std::size_t u = 0; u < units_; ++u) {
+    for (const slot s : table_.unit(u).tokens()) keep_.end_turn(s);
+  }
+  return {};
+}
+
+template <class Policy>
+result<void> planner<Policy>::try_clear() {
+  if (auto ok = check_closed("clear"); !ok) return ok;
+  next_ = options_.first_position;
+  for (std::size_t u = 0; u < units_; ++u) {
+    apply(u, held_count(u), held_count(u), [](std::size_t) { return true; });
+  }
+  table_.reset();
+  tell(drop_reason::cleared);
+  return {};
+}
+
+template <class Policy>
+std::vector<position> planner<Policy>::held(std::size_t unit) const {
+  std::vector<position> out;
+  out.reserve(held_count(unit));
+  for (const slot s : held_slots(unit)) out.push_back(table_.at(s));
+  return out;
+}
+
+template <class Policy>
+std::vector<position> planner<Policy>::next_held(std::size_t unit) const {
+  std::vector<position> out = held(unit);
+  const std::span<const slot> order = table_.unit(unit).tokens();
+  auto all = shares(unit);
+  std::size_t tokens = out.size();
+  if (keep_type::any_refuses || schedule_.when == schedule::act::after_step) return out;
+  if (schedule_.when == schedule::act::each_token) {
+    ++tokens;  // the next token takes part in the choice
+  } else {
+    if (tokens + 1 > keep_type::sum(all)) all = keep_.reduced_shares(all, 1);
+  }
+  keep_.mark(
+      all, tokens, out.size(), options_.first_position,
+      [&](std::size_t i) { return i < out.size() ? out[i] : next_; },
+      [&](std::size_t i) { return order[i]; });
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    if (keep_.kept(i)) out[kept++] = out[i];
+  }
+  out.resize(kept);
+  return out;
+}
+
+KVKEEP_NAMESPACE_END
+
+#endif

@@ -1,0 +1,116 @@
+// view_builder: turns what a query may read into spans of slots with distances, for the kernel.
+#ifndef KVKEEP_CACHE_VIEW_BUILDER_HPP
+#define KVKEEP_CACHE_VIEW_BUILDER_HPP
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kvkeep/attention/key_span.hpp"
+#include "kvkeep/cache/token_table.hpp"
+#include "kvkeep/core/arena.hpp"
+#include "kvkeep/policy/policy.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+namespace detail {
+
+/// Builds the view of one query at a time, into memory of its own.
+template <class Select, class Distance>
+class view_builder {
+ public:
+  view_builder(const Select& select, const Distance& distance) : select_(select), distance_(distance) {}
+
+  /// Takes scratch for `tokens` tokens read at once and `blocks` blocks from the arena.
+  void lay_out(arena& memory, std::size_t tokens, std::size_t blocks) {
+    spans_ = memory.take<key_span>(tokens);
+    mask_ = memory.take<std::uint32_t>(blocks);
+    away_ = memory.take<position>(blocks * block_tokens);
+  }
+  void set(const retention& kept, position first_position) {
+    kept_ = kept;
+    first_position_ = first_position;
+    scattered_ = form_of(distance_, 0, kept_) == stored_form::scattered;
+    one_span_ = scattered_;
+  }
+  void ignore_angles() noexcept { one_span_ = true; }
+
+  /// How the key of a token is stored.
+  [[nodiscard]] stored_form form(position at) const { return form_of(distance_, at - first_position_, kept_); }
+  [[nodiscard]] bool scattered() const noexcept { return scattered_; }
+
+  /// The view of the query at `query`, whose unit holds `tokens` slots up to and including its own, oldest first;
+  /// visible(i) tells whether retain leaves token i to it.
+  template <class Visible>
+  [[nodiscard]] query_view build(const token_table& table, std::size_t unit, std::span<const slot> tokens,
+                                 position query, const Visible& visible) {
+    const unit_tokens& mine = table.unit(unit);
+    for (std::size_t b = 0; b < mine.block_count; ++b) mask_[mine.blocks[b]] = 0;
+    std::size_t keys = 0;
+    for (std::size_t i = tokens.size(); i-- > 0;) {
+      if (!visible(i)) continue;
+      const slot s = tokens[i];
+      const position at = table.at(s);
+      key_place place{query, at, static_cast<position>(keys), at - first_position_, key_label::window};
+      if constexpr (pattern_select<Select>) {
+        if (!select_.reads(query, at)) continue;
+        if constexpr (requires { select_.label(query, at); }) place.label = select_.label(query, at);
+      }
+      away_[index(s)] = distance_(place);
+      mask_[index(s) / block_tokens] |= 1U << (index(s) % block_tokens);
+      ++keys;
+    }
+    return {spans_.first(group(mine, table)), away_, keys};
+  }
+
+ private:
+  /// Turns the masks of the unit's blocks into spans, sorted by angle and block; returns how many.
+  std::size_t group(const unit_tokens& mine, const token_table& table) {
+    std::size_t count = 0;
+    bool one_angle = true;
+    for (std::size_t b = 0; b < mine.block_count; ++b) {
+      const std::uint32_t block = mine.blocks[b];
+      if (mask_[block] == 0) continue;
+      const std::size_t first = count;
+      if (one_span_) {
+        spans_[count++] = {0, block, mask_[block]};
+        continue;
+      }
+      for (std::uint32_t left = mask_[block]; left != 0; left &= left - 1) {
+        const auto row = static_cast<std::size_t>(std::countr_zero(left));
+        const slot s = to_slot(block * block_tokens + row);
+        const position at = table.at(s);
+        const position anchor = form(at) == stored_form::raw ? 0 : at;
+        const position angle = anchor + away_[index(s)];
+        std::size_t i = first;
+        while (i < count && spans_[i].angle != angle) ++i;
+        if (i == count) spans_[count++] = {angle, block, 0};
+        spans_[i].mask |= 1U << row;
+      }
+      for (std::size_t i = first; i < count; ++i) one_angle = one_angle && spans_[i].angle == spans_[0].angle;
+    }
+    if (!one_angle) {
+      std::sort(spans_.begin(), spans_.begin() + static_cast<std::ptrdiff_t>(count),
+                [](const key_span& a, const key_span& b) {
+                  return a.angle < b.angle || (a.angle == b.angle && a.block < b.block);
+                });
+    }
+    return count;
+  }
+
+  Select select_;
+  Distance distance_;
+  retention kept_{};
+  position first_position_ = 0;
+  bool scattered_ = false;
+  bool one_span_ = false;  // angles mean nothing: one span a block
+  std::span<key_span> spans_;      // [tokens]
+  std::span<std::uint32_t> mask_;  // [blocks]: rows read
+  std::span<position> away_;       // [blocks * 16], by slot
+};
+
+}  // namespace detail
+KVKEEP_NAMESPACE_END
+
+#endif

@@ -1,0 +1,20 @@
+// presets: the list of named policies, the only place that names them all.
+#ifndef KVKEEP_POLICY_PRESETS_HPP
+#define KVKEEP_POLICY_PRESETS_HPP
+
+#include <variant>
+
+#include "kvkeep/policy/dense.hpp"
+#include "kvkeep/policy/lm_infinite.hpp"
+#include "kvkeep/policy/sliding_window.hpp"
+#include "kvkeep/policy/streaming_llm.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+
+/// Any preset, by value. any_policy (policy/spec.hpp) holds one.
+using any_preset = std::variant<dense, sliding_window, streaming_llm, streaming_llm::published, streaming_llm::settled,
+                                lm_infinite>;
+
+KVKEEP_NAMESPACE_END
+
+#endif

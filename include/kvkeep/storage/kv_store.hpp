@@ -1,0 +1,117 @@
+// kv_store: the bytes of keys and values, in blocks of 16 tokens.
+//
+// A lane is one (layer, kv head) of a unit; all lanes have the same blocks, so a slot means the same token in each of
+// them. Keys and values of a lane lie apart, each contiguous: keys [lanes][blocks][key block], values likewise. Which
+// block belongs to whom is the planner's business (its block table); here are only addresses.
+#ifndef KVKEEP_STORAGE_KV_STORE_HPP
+#define KVKEEP_STORAGE_KV_STORE_HPP
+
+#include <cstddef>
+#include <span>
+
+#include "kvkeep/codec/codec.hpp"
+#include "kvkeep/core/arena.hpp"
+#include "kvkeep/core/key_source.hpp"
+#include "kvkeep/core/types.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+
+/// The keys and values of one lane, read-only: what kernels and select rules see.
+template <codec KeyCodec, codec ValueCodec>
+class lane_view {
+ public:
+  using key_codec = KeyCodec;
+  using value_codec = ValueCodec;
+
+  lane_view(const std::byte* keys, const std::byte* values, std::size_t head_dim) noexcept
+      : keys_(keys), values_(values), head_dim_(head_dim) {}
+
+  [[nodiscard]] std::size_t head_dim() const noexcept { return head_dim_; }
+  /// The stored keys of a block, [head_dim][16] in the codec's packing.
+  [[nodiscard]] const std::byte* key_block(std::size_t block) const noexcept {
+    return keys_ + block * KeyCodec::key_block_bytes(head_dim_);
+  }
+  /// The stored values of a block, [16][head_dim] in the codec's packing.
+  [[nodiscard]] const std::byte* value_block(std::size_t block) const noexcept {
+    return values_ + block * ValueCodec::value_block_bytes(head_dim_);
+  }
+  /// One decoded key, [head_dim], as stored: rotated or raw.
+  void copy_key(slot s, std::span<float> row) const noexcept {
+    KeyCodec::read_key(key_block(index(s) / block_tokens), index(s) % block_tokens, row.first(head_dim_));
+  }
+  /// One decoded value, [head_dim].
+  void copy_value(slot s, std::span<float> row) const noexcept {
+    ValueCodec::read_value(value_block(index(s) / block_tokens), index(s) % block_tokens, row.first(head_dim_));
+  }
+  /// Dot products of query [head_dim] with the keys in slots first .. first + out.size() - 1, fp32 accumulation.
+  void scores(std::span<const float> query, slot first, std::span<float> out) const noexcept {
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const std::size_t s = index(first) + i;
+      out[i] = KeyCodec::dot_key(key_block(s / block_tokens), s % block_tokens, query);
+    }
+  }
+
+ private:
+  const std::byte* keys_;
+  const std::byte* values_;
+  std::size_t head_dim_;
+};
+
+/// All lanes of a cache. Not thread-safe for writes to the same lane; lanes are independent.
+template <codec KeyCodec, codec ValueCodec>
+class kv_store {
+ public:
+  using lane = lane_view<KeyCodec, ValueCodec>;
+
+  /// Takes the bytes of `lanes` lanes of `blocks` blocks from the arena.
+  void lay_out(detail::arena& memory, std::size_t lanes, std::size_t blocks, std::size_t head_dim) {
+    head_dim_ = head_dim;
+    key_lane_bytes_ = blocks * KeyCodec::key_block_bytes(head_dim);
+    value_lane_bytes_ = blocks * ValueCodec::value_block_bytes(head_dim);
+    keys_ = memory.take<std::byte>(lanes * key_lane_bytes_);
+    values_ = memory.take<std::byte>(lanes * value_lane_bytes_);
+    key_bytes_ = lanes * key_lane_bytes_;
+    value_bytes_ = lanes * value_lane_bytes_;
+  }
+
+  [[nodiscard]] std::size_t key_bytes() const noexcept { return key_bytes_; }
+  [[nodiscard]] std::size_t value_bytes() const noexcept { return value_bytes_; }
+
+  [[nodiscard]] lane view(std::size_t lane_index) const noexcept {
+    return {keys_.data() + lane_index * key_lane_bytes_, values_.data() + lane_index * value_lane_bytes_, head_dim_};
+  }
+  /// Encodes one token: key and value [head_dim].
+  void write(std::size_t lane_index, slot s, std::span<const float> key, std::span<const float> value) noexcept {
+    KeyCodec::write_key(key_block(lane_index, s), index(s) % block_tokens, key);
+    ValueCodec::write_value(value_block(lane_index, s), index(s) % block_tokens, value);
+  }
+  /// Copies a stored token to another slot of the same lane, bit for bit.
+  void move(std::size_t lane_index, slot from, slot to) noexcept {
+    KeyCodec::move_key(key_block(lane_index, from), index(from) % block_tokens, key_block(lane_index, to),
+                       index(to) % block_tokens, head_dim_);
+    ValueCodec::move_value(value_block(lane_index, from), index(from) % block_tokens, value_block(lane_index, to),
+                           index(to) % block_tokens, head_dim_);
+  }
+
+ private:
+  [[nodiscard]] std::byte* key_block(std::size_t lane_index, slot s) noexcept {
+    return keys_.data() + lane_index * key_lane_bytes_ +
+           index(s) / block_tokens * KeyCodec::key_block_bytes(head_dim_);
+  }
+  [[nodiscard]] std::byte* value_block(std::size_t lane_index, slot s) noexcept {
+    return values_.data() + lane_index * value_lane_bytes_ +
+           index(s) / block_tokens * ValueCodec::value_block_bytes(head_dim_);
+  }
+
+  std::span<std::byte> keys_;    // [lanes][blocks][key block]
+  std::span<std::byte> values_;  // [lanes][blocks][value block]
+  std::size_t key_lane_bytes_ = 0;
+  std::size_t value_lane_bytes_ = 0;
+  std::size_t key_bytes_ = 0;
+  std::size_t value_bytes_ = 0;
+  std::size_t head_dim_ = 0;
+};
+
+KVKEEP_NAMESPACE_END
+
+#endif

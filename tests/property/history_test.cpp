@@ -1,0 +1,142 @@
+// Random histories of begin, commit(a), abort, erase, reserve and clear against the slow model, and against the same
+// history fed plainly.
+#include <gtest/gtest.h>
+
+#include "../support/cases.hpp"
+
+namespace kvkeep_test {
+namespace {
+
+constexpr std::size_t max_step = 24;
+
+/// What happens next in a history.
+struct event {
+  enum class kind { step, abort, erase, reserve, clear } what = kind::step;
+  std::size_t n = 0;      // tokens of a step, or reserved
+  std::size_t count = 0;  // tokens committed
+  double from = 0;        // erase: where in the stream, 0 .. 1
+  std::size_t length = 0;
+  std::uint64_t salt = 0;
+};
+
+std::vector<event> history(dice& random, std::size_t events, std::size_t most_reserved) {
+  std::vector<event> all;
+  for (std::size_t i = 0; i < events; ++i) {
+    event e;
+    e.salt = random.next();
+    const double roll = static_cast<double>(random.between(0, 99));
+    e.n = random.chance(0.5) ? 1 : random.between(1, max_step);
+    e.count = e.n;
+    if (roll < 55) {
+      e.what = event::kind::step;
+    } else if (roll < 72) {
+      e.what = event::kind::step;
+      e.count = random.between(0, e.n);
+    } else if (roll < 82) {
+      e.what = event::kind::abort;
+    } else if (roll < 90) {
+      e.what = event::kind::erase;
+      e.from = static_cast<double>(random.between(0, 1000)) / 1000;
+      e.length = random.between(0, 9);
+    } else if (roll < 98 || i < events / 3) {
+      e.what = event::kind::reserve;
+      e.n = random.between(0, most_reserved);
+    } else {
+      e.what = event::kind::clear;
+    }
+    all.push_back(e);
+  }
+  return all;
+}
+
+template <class Policy>
+void run_history(const std::string& name, const Policy& policy, const words& meaning, std::size_t most_reserved,
+                 const kvkeep::model_shape& shape, const kvkeep::position_encoding& positions, position first,
+                 std::uint64_t seed) {
+  SCOPED_TRACE(name + ", seed " + std::to_string(seed));
+  dice random(seed);
+  const kvkeep::cache_options options{.positions = positions, .max_step = max_step, .first_position = first};
+  auto cache = kvkeep::make_cache(shape, policy, options);
+  auto plain = kvkeep::make_cache(shape, policy, options);  // fed only what was committed
+  stream_model model(shape, meaning, {.positions = positions}, first);
+  bool aborted = false;
+
+  for (const event& e : history(random, 60, most_reserved)) {
+    const position next = cache.next_position();
+    if (e.what == event::kind::step || e.what == event::kind::abort) {
+      const std::size_t count = e.what == event::kind::abort ? 0 : e.count;
+      auto step = cache.begin(e.n);
+      // Rejected tokens carry other data than what follows: the salt is the event's.
+      const auto outputs = attend_all(step, shape, next, e.salt);
+      const auto expected = model.step(e.n, count, e.salt);
+      for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+        ASSERT_LT(max_difference(outputs[layer], expected[layer]), 1e-5) << "layer " << layer << " at " << next;
+      }
+      if (e.what == event::kind::step) step.commit(count);
+      if (count == 0) {
+        aborted = true;
+      } else {
+        auto plain_step = plain.begin(count);
+        const auto plain_outputs = attend_all(plain_step, shape, next, e.salt);
+        plain_step.commit();
+        if (!aborted && count == e.n) {
+          ASSERT_EQ(outputs, plain_outputs) << "bit for bit, as no step was abandoned";
+        }
+      }
+    } else if (e.what == event::kind::erase) {
+      const auto from = first + static_cast<position>(e.from * static_cast<double>(next - first));
+      const position to = std::min(next, from + static_cast<position>(e.length));
+      cache.erase(from, to);
+      plain.erase(from, to);
+      model.erase(from, to);
+    } else if (e.what == event::kind::reserve) {
+      if (most_reserved == 0) continue;
+      cache.reserve(e.n);
+      plain.reserve(e.n);
+      model.reserve(e.n);
+    } else {
+      cache.clear();
+      plain.clear();
+      model.clear();
+    }
+    ASSERT_EQ(cache.next_position(), model.next());
+    ASSERT_EQ(cache.held(), model.held());
+    ASSERT_EQ(plain.held(), model.held());
+    ASSERT_LE(cache.block_count(), (model.held().size() + 15) / 16 + 1);
+    if (random.chance(0.2)) {
+      for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+        for (std::size_t h = 0; h < shape.kv_heads; ++h) ASSERT_EQ(stored(cache, layer, h), stored(plain, layer, h));
+      }
+    }
+  }
+}
+
+TEST(History, EqualsTheSlowModelAndThePlainFeed) {
+  const kvkeep::model_shape shapes[] = {{2, 4, 2, 8}, {1, 3, 3, 4}, {1, 6, 1, 16}};
+  std::uint64_t seed = 1;
+  for (const auto& shape : shapes) {
+    for_each_policy(0, [&](const std::string& name, const auto& policy, const words& meaning, std::size_t reserved) {
+      for (int repeat = 0; repeat < 2; ++repeat) {
+        run_history(name, policy, meaning, reserved, shape, kvkeep::rope{.theta = 100.0}, 0, seed++);
+        if (testing::Test::HasFatalFailure()) return;
+      }
+    });
+  }
+}
+
+TEST(History, HoldsForEveryEncodingAndStart) {
+  const kvkeep::model_shape shape{1, 4, 2, 8};
+  const kvkeep::position_encoding encodings[] = {
+      kvkeep::rope{.theta = 1000.0, .rotary_dim = 4, .layout = kvkeep::rope_layout::interleaved},
+      kvkeep::rope{.theta = 1000.0, .scaling = kvkeep::yarn_scaling{.factor = 4, .original_max_position = 16}},
+      kvkeep::alibi{}, kvkeep::no_positions{}};
+  std::uint64_t seed = 1000;
+  for (const auto& encoding : encodings) {
+    for_each_policy(12345, [&](const std::string& name, const auto& policy, const words& meaning, std::size_t reserved) {
+      run_history(name, policy, meaning, reserved, shape, encoding, 12345, seed++);
+    });
+  }
+}
+
+}  // namespace
+}  // namespace kvkeep_test

@@ -1,0 +1,92 @@
+// The policies that property tests run, each beside its description in words.
+#ifndef KVKEEP_TESTS_SUPPORT_CASES_HPP
+#define KVKEEP_TESTS_SUPPORT_CASES_HPP
+
+#include "model.hpp"
+
+namespace kvkeep_test {
+
+/// Calls f(name, policy, words, largest n that reserve may be asked for) for every policy under test, whose stream begins
+/// at `first`.
+template <class F>
+void for_each_policy(position first, const F& f) {
+  using namespace kvkeep;
+  {
+    words w = sinks_and_window(first, 0, 100000);
+    w.distance = [](position q, position k, position) { return q - k; };
+    f("dense", dense{.max_tokens = 100000}, w, std::size_t{0});
+  }
+  {
+    words w = sinks_and_window(first, 0, 23);
+    w.distance = [](position q, position k, position) { return q - k; };
+    f("sliding_window", sliding_window{.window = 23}, w, std::size_t{23});
+  }
+  f("streaming_llm", streaming_llm{.sinks = 3, .window = 21}, sinks_and_window(first + 3, 3, 21), std::size_t{21});
+  f("streaming_llm without sinks", streaming_llm{.sinks = 0, .window = 9}, sinks_and_window(first, 0, 9),
+    std::size_t{9});
+  {
+    words w = sinks_and_window(first + 4, 4, 17);
+    w.distance = [=](position q, position k, position) { return q - k < 17 || k >= first + 4 ? q - k : 17 + 4 - 1 - (k - first); };
+    f("streaming_llm::settled", streaming_llm::settled{.sinks = 4, .window = 17}, w, std::size_t{17});
+  }
+  {
+    words w = sinks_and_window(first + 5, 5, 18);
+    w.distance = [](position q, position k, position) { return q - k < 18 ? q - k : position{18}; };
+    f("lm_infinite", lm_infinite{.sinks = 5, .window = 18}, w, std::size_t{18});
+  }
+  {
+    words w = sinks_and_window(first + 2, 2, 18);
+    w.distance = [](position q, position k, position) { return q - k < 18 ? q - k : position{17}; };
+    f("lm_infinite of InfLLM", lm_infinite{.sinks = 2, .window = 18, .limit_distance = 17}, w, std::size_t{18});
+  }
+  {
+    words w = sinks_and_window(first, 0, 100000);
+    w.distance = [](position q, position k, position) { return q - k < 12 ? q - k : position{9}; };
+    f("all kept, beyond 12 at 9", policy{keep_all{100000}, read_all{}, beyond{12, 9}, each_token{}}, w, std::size_t{0});
+  }
+  {
+    words w = sinks_and_window(first, 0, 30);
+    w.distance = [](position q, position k, position) { return std::min(q - k, position{11}); };
+    f("window 30 clamped to 11", policy{recent{30}, read_all{}, clamped_distance{11}, each_token{}}, w,
+      std::size_t{30});
+  }
+  {
+    // A pinned range in the middle of the stream, and a window that fills up behind it.
+    words w = sinks_and_window(first, 0, 15);
+    w.capacity = 2 + 6 + 15;
+    w.keep = [=](const positions& list, std::size_t less) {
+      positions kept;
+      positions rest;
+      for (const position p : list) {
+        const position number = p - first;
+        (number < 2 || (number >= 20 && number < 26) ? kept : rest).push_back(p);
+      }
+      for (const position p : newest(rest, 15 - std::min(less, std::size_t{15}))) kept.push_back(p);
+      std::sort(kept.begin(), kept.end());
+      return kept;
+    };
+    f("sinks, pinned, recent", policy{keep{sinks{2}, pinned{20, 26}, recent{15}}, read_all{}, cache_distance{}, each_token{}},
+      w, std::size_t{15});
+  }
+  for (const bool before : {true, false}) {
+    words w = sinks_and_window(first, 0, 0);
+    w.capacity = 3 + 20;
+    w.keep = [](const positions& list, std::size_t less) {
+      positions kept(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(3, list.size())));
+      const positions rest(list.begin() + static_cast<std::ptrdiff_t>(kept.size()), list.end());
+      for (const position p : newest(rest, 20 - std::min(less, std::size_t{20}))) kept.push_back(p);
+      return kept;
+    };
+    w.when = before ? words::act::before_step : words::act::after_step;
+    using orders = streaming_llm::published::orders;
+    f(before ? "published, evict_then_append" : "published, append_then_evict",
+      streaming_llm::published{.start = 3,
+                               .recent = 20,
+                               .order = before ? orders::evict_then_append : orders::append_then_evict},
+      w, std::size_t{20});
+  }
+}
+
+}  // namespace kvkeep_test
+
+#endif

@@ -1,0 +1,126 @@
+// stream_model: what a policy should do, written the slow and obvious way: the oracle of the property tests.
+//
+// Knows nothing of planners, slots or kernels: lists of positions, and the reference kernel.
+#ifndef KVKEEP_TESTS_SUPPORT_MODEL_HPP
+#define KVKEEP_TESTS_SUPPORT_MODEL_HPP
+
+#include <algorithm>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "rows.hpp"
+
+namespace kvkeep_test {
+
+using kvkeep::position;
+using positions = std::vector<position>;
+
+/// The newest `count` of a list.
+inline positions newest(const positions& list, std::size_t count) {
+  return {list.end() - static_cast<std::ptrdiff_t>(std::min(count, list.size())), list.end()};
+}
+
+/// A policy in words.
+struct words {
+  enum class act { each_token, before_step, after_step } when = act::each_token;
+  /// What is kept of a list of positions when the window gives `less` of its share.
+  std::function<positions(const positions& list, std::size_t less)> keep;
+  /// Distance of the key at `key` for the query at `query` that reads `newer` newer keys.
+  std::function<position(position query, position key, position newer)> distance;
+  std::size_t capacity = 0;
+};
+
+/// first_tokens: stream positions below it are sinks; window: newest tokens kept.
+inline words sinks_and_window(position first_tokens, std::size_t sinks, std::size_t window) {
+  words w;
+  w.capacity = sinks + window;
+  w.keep = [=](const positions& list, std::size_t less) {
+    positions kept;
+    positions rest;
+    for (const position p : list) (p < first_tokens ? kept : rest).push_back(p);
+    const positions recent = newest(rest, window - std::min(less, window));
+    kept.insert(kept.end(), recent.begin(), recent.end());
+    return kept;
+  };
+  w.distance = [](position, position, position newer) { return newer; };
+  return w;
+}
+
+class stream_model {
+ public:
+  stream_model(kvkeep::model_shape shape, words policy, kvkeep::reference_options attention, position first = 0)
+      : shape_(shape), policy_(std::move(policy)), attention_(std::move(attention)), first_(first), next_(first) {}
+
+  [[nodiscard]] const positions& held() const { return held_; }
+  [[nodiscard]] position next() const { return next_; }
+
+  /// Feeds n tokens in one step, of which `count` are kept; returns the outputs as attend_all does.
+  std::vector<std::vector<double>> step(std::size_t n, std::size_t count, std::uint64_t salt) {
+    std::vector<std::vector<double>> outputs(shape_.layers);
+    positions after = held_;
+    positions base = held_;
+    if (policy_.when == words::act::before_step && held_.size() + n > policy_.capacity) base = policy_.keep(held_, n);
+    if (policy_.when == words::act::before_step) {
+      after = held_.size() + count > policy_.capacity ? policy_.keep(held_, count) : held_;
+    }
+    positions reading = base;
+    for (std::size_t t = 0; t < n; ++t) {
+      const position at = next_ + static_cast<position>(t);
+      reading.push_back(at);
+      if (policy_.when == words::act::each_token) reading = policy_.keep(reading, 0);
+      for (std::size_t layer = 0; layer < shape_.layers; ++layer) attend(layer, at, reading, salt, outputs[layer]);
+      if (t < count && policy_.when == words::act::each_token) after = reading;
+      if (t < count && policy_.when != words::act::each_token) after.push_back(at);
+    }
+    if (policy_.when == words::act::after_step) after = policy_.keep(after, 0);
+    if (count > 0) held_ = after;
+    for (std::size_t t = 0; t < count; ++t) salts_.push_back(salt);
+    next_ += static_cast<position>(count);
+    return outputs;
+  }
+  void reserve(std::size_t n) {
+    if (held_.size() + n > policy_.capacity) held_ = policy_.keep(held_, n);
+  }
+  void erase(position first, position last) {
+    std::erase_if(held_, [&](position p) { return p >= first && p < last; });
+  }
+  void clear() {
+    held_.clear();
+    salts_.clear();
+    next_ = first_;
+  }
+
+ private:
+  void attend(std::size_t layer, position at, const positions& reading, std::uint64_t salt, std::vector<double>& out) {
+    const std::size_t dim = shape_.head_dim;
+    const layer_rows query = rows_of(shape_, layer, at, 1, salt);
+    std::vector<float> k;
+    std::vector<float> v;
+    for (const position p : reading) {
+      const layer_rows row = rows_of(shape_, layer, p, 1, p < next_ ? salts_[static_cast<std::size_t>(p - first_)] : salt);
+      k.insert(k.end(), row.k.begin(), row.k.end());
+      v.insert(v.end(), row.v.begin(), row.v.end());
+    }
+    const std::size_t keys = reading.size();
+    const auto result = kvkeep::reference_attention(
+        view(query.q, 1, shape_.query_heads, dim), view(k, keys, shape_.kv_heads, dim),
+        view(v, keys, shape_.kv_heads, dim), attention_, [&](std::size_t, std::size_t j) -> std::optional<position> {
+          return policy_.distance(at, reading[j], static_cast<position>(keys - 1 - j));
+        });
+    out.insert(out.end(), result.output.begin(), result.output.end());
+  }
+
+  kvkeep::model_shape shape_;
+  words policy_;
+  kvkeep::reference_options attention_;
+  position first_;
+  position next_;
+  positions held_;
+  std::vector<std::uint64_t> salts_;  // by stream number: which rows the token had
+};
+
+}  // namespace kvkeep_test
+
+#endif
