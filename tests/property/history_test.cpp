@@ -132,9 +132,10 @@ TEST(History, HoldsForEveryEncodingAndStart) {
       kvkeep::alibi{}, kvkeep::no_positions{}};
   std::uint64_t seed = 1000;
   for (const auto& encoding : encodings) {
-    for_each_policy(12345, [&](const std::string& name, const auto& policy, const words& meaning, std::size_t reserved) {
-      run_history(name, policy, meaning, reserved, shape, encoding, 12345, seed++);
-    });
+    for_each_policy(12345,
+                    [&](const std::string& name, const auto& policy, const words& meaning, std::size_t reserved) {
+                      run_history(name, policy, meaning, reserved, shape, encoding, 12345, seed++);
+                    });
   }
 }
 

@@ -26,7 +26,9 @@ void for_each_policy(position first, const F& f) {
     std::size_t{9});
   {
     words w = sinks_and_window(first + 4, 4, 17);
-    w.distance = [=](position q, position k, position) { return q - k < 17 || k >= first + 4 ? q - k : 17 + 4 - 1 - (k - first); };
+    w.distance = [=](position q, position k, position) {
+      return q - k < 17 || k >= first + 4 ? q - k : 17 + 4 - 1 - (k - first);
+    };
     f("streaming_llm::settled", streaming_llm::settled{.sinks = 4, .window = 17}, w, std::size_t{17});
   }
   {
@@ -65,8 +67,9 @@ void for_each_policy(position first, const F& f) {
       std::sort(kept.begin(), kept.end());
       return kept;
     };
-    f("sinks, pinned, recent", policy{keep{sinks{2}, pinned{20, 26}, recent{15}}, read_all{}, cache_distance{}, each_token{}},
-      w, std::size_t{15});
+    f("sinks, pinned, recent",
+      policy{keep{sinks{2}, pinned{20, 26}, recent{15}}, read_all{}, cache_distance{}, each_token{}}, w,
+      std::size_t{15});
   }
   for (const bool before : {true, false}) {
     words w = sinks_and_window(first, 0, 0);
@@ -80,9 +83,8 @@ void for_each_policy(position first, const F& f) {
     w.when = before ? words::act::before_step : words::act::after_step;
     using orders = streaming_llm::published::orders;
     f(before ? "published, evict_then_append" : "published, append_then_evict",
-      streaming_llm::published{.start = 3,
-                               .recent = 20,
-                               .order = before ? orders::evict_then_append : orders::append_then_evict},
+      streaming_llm::published{
+          .start = 3, .recent = 20, .order = before ? orders::evict_then_append : orders::append_then_evict},
       w, std::size_t{20});
   }
 }

@@ -99,7 +99,8 @@ class stream_model {
     std::vector<float> k;
     std::vector<float> v;
     for (const position p : reading) {
-      const layer_rows row = rows_of(shape_, layer, p, 1, p < next_ ? salts_[static_cast<std::size_t>(p - first_)] : salt);
+      const layer_rows row =
+          rows_of(shape_, layer, p, 1, p < next_ ? salts_[static_cast<std::size_t>(p - first_)] : salt);
       k.insert(k.end(), row.k.begin(), row.k.end());
       v.insert(v.end(), row.v.begin(), row.v.end());
     }

@@ -49,8 +49,8 @@ struct layer_rows {
 };
 
 /// Rows of tokens first .. first + count - 1 of a layer. Another salt gives other rows for the same positions.
-inline layer_rows rows_of(const kvkeep::model_shape& shape, std::size_t layer, kvkeep::position first, std::size_t count,
-                          std::uint64_t salt = 0) {
+inline layer_rows rows_of(const kvkeep::model_shape& shape, std::size_t layer, kvkeep::position first,
+                          std::size_t count, std::uint64_t salt = 0) {
   layer_rows rows;
   for (std::size_t t = 0; t < count; ++t) {
     dice random(mix(static_cast<std::uint64_t>(first) + t) ^ mix(layer * 7919 + salt * 104729 + 1));

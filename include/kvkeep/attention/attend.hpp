@@ -21,16 +21,16 @@ KVKEEP_NAMESPACE_BEGIN
 
 /// What a score is besides the dot product.
 struct score_options {
-  float scale = 1.0F;             ///< on q . k; 1 / sqrt(head_dim) unless the model says otherwise
-  float softcap = 0.0F;           ///< softcap * tanh(score / softcap); 0: none
-  std::span<const float> slopes;  ///< ALiBi slopes of the group's heads, [group]; empty: none
+  float scale = 1.0F;               ///< on q . k; 1 / sqrt(head_dim) unless the model says otherwise
+  float softcap = 0.0F;             ///< softcap * tanh(score / softcap); 0: none
+  std::span<const float> slopes{};  ///< ALiBi slopes of the group's heads, [group]; empty: none
 };
 
 /// Scratch of attend for one thread.
 struct attend_scratch {
-  std::span<float> turned;  ///< the queries of a group turned to one angle and scaled, [group][head_dim]
-  std::span<float> scores;  ///< scores of one block, [group][16]
-  std::span<float> block;   ///< one block of keys decoded, [head_dim][16]; also room for a value row
+  std::span<float> turned{};  ///< the queries of a group turned to one angle and scaled, [group][head_dim]
+  std::span<float> scores{};  ///< scores of one block, [group][16]
+  std::span<float> block{};   ///< one block of keys decoded, [head_dim][16]; also room for a value row
 };
 
 namespace detail {

@@ -16,7 +16,7 @@ namespace detail {
   const auto n = static_cast<std::int32_t>(inside * 1.44269504F - 0.5F);
   const auto whole = static_cast<float>(n);
   const float r = (inside - whole * 0.693359375F) + whole * 2.12194440e-4F;  // ln 2 in two parts
-  float p = 1.9875691500e-4F;  // the Cephes polynomial for e^r
+  float p = 1.9875691500e-4F;                                                // the Cephes polynomial for e^r
   p = p * r + 1.3981999507e-3F;
   p = p * r + 8.3334519073e-3F;
   p = p * r + 4.1665795894e-2F;

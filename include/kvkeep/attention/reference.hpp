@@ -21,18 +21,18 @@ KVKEEP_NAMESPACE_BEGIN
 /// How reference_attention scores.
 struct reference_options {
   position_encoding positions = no_positions{};
-  std::size_t length = 0;              ///< for RoPE scalings that depend on it, where rope::length is 0
-  double scale = 0.0;                  ///< on q . k; 0: 1 / sqrt(head_dim)
-  double softcap = 0.0;                ///< 0: none
-  std::vector<double> sink_logits{};   ///< [query_heads] or empty
+  std::size_t length = 0;             ///< for RoPE scalings that depend on it, where rope::length is 0
+  double scale = 0.0;                 ///< on q . k; 0: 1 / sqrt(head_dim)
+  double softcap = 0.0;               ///< 0: none
+  std::vector<double> sink_logits{};  ///< [query_heads] or empty
 };
 
 /// The output and the by-products that policies ask for.
 struct reference_attention_result {
-  std::vector<double> output;         ///< [queries, query_heads, head_dim]
-  std::vector<double> mass;           ///< softmax weights summed over queries, [query_heads, keys]
-  std::vector<double> last_row;       ///< the weights of the last query, [query_heads, keys]
-  std::vector<double> log_sum_exp;    ///< ln of the sum of e^score, [queries, query_heads]
+  std::vector<double> output;       ///< [queries, query_heads, head_dim]
+  std::vector<double> mass;         ///< softmax weights summed over queries, [query_heads, keys]
+  std::vector<double> last_row;     ///< the weights of the last query, [query_heads, keys]
+  std::vector<double> log_sum_exp;  ///< ln of the sum of e^score, [queries, query_heads]
 };
 
 namespace detail {

@@ -19,11 +19,9 @@ KVKEEP_NAMESPACE_BEGIN
 struct softmax_state {
   float max = std::numeric_limits<float>::lowest();  ///< largest score so far; lowest() when empty
   float sum = 0.0F;                                  ///< sum of e^(score - max)
-  std::span<float> accumulated;                      ///< sum of e^(score - max) * value, [head_dim]
+  std::span<float> accumulated{};                    ///< sum of e^(score - max) * value, [head_dim]
 
-  [[nodiscard]] bool empty() const noexcept {
-    return sum == 0.0F && max == std::numeric_limits<float>::lowest();
-  }
+  [[nodiscard]] bool empty() const noexcept { return sum == 0.0F && max == std::numeric_limits<float>::lowest(); }
   /// Forgets everything: the identity of merge.
   void clear() noexcept {
     max = std::numeric_limits<float>::lowest();

@@ -166,12 +166,14 @@ template <codec KeyCodec = f32, codec ValueCodec = f32>
 [[nodiscard]] result<cache_bytes> try_cache_bytes(const model_shape& shape, const any_policy& policy,
                                                   const cache_options& options = {}) {
   return policy.visit([&](const auto& preset) {
-    return detail::cache_core<std::remove_cvref_t<decltype(preset)>, KeyCodec, ValueCodec>::try_bytes(shape, preset, options);
+    return detail::cache_core<std::remove_cvref_t<decltype(preset)>, KeyCodec, ValueCodec>::try_bytes(shape, preset,
+                                                                                                      options);
   });
 }
 #if KVKEEP_EXCEPTIONS
 template <codec KeyCodec = f32, codec ValueCodec = f32>
-[[nodiscard]] any_cache make_cache(const model_shape& shape, const any_policy& policy, const cache_options& options = {}) {
+[[nodiscard]] any_cache make_cache(const model_shape& shape, const any_policy& policy,
+                                   const cache_options& options = {}) {
   return detail::unwrap(try_make_cache<KeyCodec, ValueCodec>(shape, policy, options));
 }
 #endif

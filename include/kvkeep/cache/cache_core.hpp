@@ -27,8 +27,9 @@ struct cache_options {
   position first_position = 0;           ///< stream position of the first token, 0 .. 2^53
   float scale = 0.0F;                    ///< on q . k, > 0; 0: 1 / sqrt(head_dim)
   float softcap = 0.0F;                  ///< scores become softcap * tanh(score / softcap), > 0; 0: none
-  std::vector<float> sink_logits{};      ///< a logit per query head that takes part in the softmax and has no value; empty: none
-  drop_listener on_drop{};               ///< told what was dropped and why
+  std::vector<float>
+      sink_logits{};        ///< a logit per query head that takes part in the softmax and has no value; empty: none
+  drop_listener on_drop{};  ///< told what was dropped and why
 };
 
 /// Bytes of a cache. All are allocated at construction and none later.
@@ -75,8 +76,8 @@ class cache_core {
     const long double rows = static_cast<long double>(measured.plan.planned_blocks()) * block_tokens *
                              static_cast<long double>(measured.lanes_) * static_cast<long double>(shape.head_dim);
     if (rows > 1.0e16L) {
-      return make_error(errc::capacity, "policy", fmt::format("no machine has memory for {:.3g} keys and values",
-                                                              static_cast<double>(rows)));
+      return make_error(errc::capacity, "policy",
+                        fmt::format("no machine has memory for {:.3g} keys and values", static_cast<double>(rows)));
     }
     arena ruler;
     measured.lay_out(ruler);
@@ -104,9 +105,9 @@ class cache_core {
     if (count > 0 && count <= plan.step_tokens()) {
       const auto missing = std::find(attended_.begin(), attended_.end(), std::uint8_t{0});
       if (missing != attended_.end()) {
-        return make_error(errc::wrong_state, "commit",
-                          fmt::format("commit before layer {} of {} was attended", missing - attended_.begin(),
-                                      shape.layers));
+        return make_error(
+            errc::wrong_state, "commit",
+            fmt::format("commit before layer {} of {} was attended", missing - attended_.begin(), shape.layers));
       }
     }
     if (auto ok = plan.try_commit(count, evidence); !ok) return ok;
@@ -236,15 +237,15 @@ class cache_core {
 
   arena memory_;
   rotator rotator_;
-  std::span<std::uint8_t> attended_;    // [layers]
-  std::span<float> slopes_;             // [query_heads], ALiBi
-  std::span<float> sink_logits_;        // [query_heads] or empty
-  std::span<float> key_row_;            // [head_dim]
-  std::span<float> turned_;             // [group][head_dim]
-  std::span<float> scores_;             // [group][16]
-  std::span<float> block_;              // [head_dim][16]
-  std::span<float> accumulated_;        // [group][head_dim]
-  std::span<softmax_state> states_;     // [group]
+  std::span<std::uint8_t> attended_;  // [layers]
+  std::span<float> slopes_;           // [query_heads], ALiBi
+  std::span<float> sink_logits_;      // [query_heads] or empty
+  std::span<float> key_row_;          // [head_dim]
+  std::span<float> turned_;           // [group][head_dim]
+  std::span<float> scores_;           // [group][16]
+  std::span<float> block_;            // [head_dim][16]
+  std::span<float> accumulated_;      // [group][head_dim]
+  std::span<softmax_state> states_;   // [group]
 };
 
 }  // namespace detail

@@ -34,16 +34,18 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check_encoding(const cach
   if (const rope* const r = std::get_if<rope>(&options.positions)) {
     const std::size_t length = r->length != 0 ? r->length : scaling_length();
     if (depends_on_length(r->scaling) && length == 0) {
-      return bad_argument("rope.length", 0, ">= 1: this scaling depends on the length, and this policy's distances have "
-                                            "no largest one");
+      return bad_argument("rope.length", 0,
+                          ">= 1: this scaling depends on the length, and this policy's distances have "
+                          "no largest one");
     }
     const auto frequencies = try_rope_frequencies(*r, shape.head_dim, length);
     if (!frequencies) return frequencies.error();
     const bool raw = plan.scattered() || plan.form(plan.next_position()) != stored_form::rotated;
     if (r->applied && raw) {
-      return make_error(errc::unsupported, "rope.applied",
-                        "rope.applied = true: this policy's distance rule stores keys before RoPE, so the engine must not "
-                        "have rotated them");
+      return make_error(
+          errc::unsupported, "rope.applied",
+          "rope.applied = true: this policy's distance rule stores keys before RoPE, so the engine must not "
+          "have rotated them");
     }
   }
   if (const alibi* const a = std::get_if<alibi>(&options.positions)) {
@@ -77,8 +79,8 @@ void cache_core<Policy, KeyCodec, ValueCodec>::lay_out(arena& memory) {
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
 void cache_core<Policy, KeyCodec, ValueCodec>::fill(const cache_options& options) {
-  scale_ = options.scale != 0.0F ? options.scale
-                                 : static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape.head_dim)));
+  scale_ =
+      options.scale != 0.0F ? options.scale : static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape.head_dim)));
   softcap_ = options.softcap;
   std::copy(options.sink_logits.begin(), options.sink_logits.end(), sink_logits_.begin());
   if (const rope* const r = std::get_if<rope>(&options.positions)) {

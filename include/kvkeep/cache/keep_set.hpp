@@ -160,7 +160,8 @@ class keep_set<std::tuple<Rules...>> {
   }
   template <std::size_t R, class F>
   void each_column_one(const F& f) {
-    if constexpr (has_column<std::tuple_element_t<R, std::tuple<Rules...>>>) f(std::get<R>(rules_), std::get<R>(columns_));
+    if constexpr (has_column<std::tuple_element_t<R, std::tuple<Rules...>>>)
+      f(std::get<R>(rules_), std::get<R>(columns_));
   }
 
   template <class R>
@@ -219,7 +220,8 @@ class keep_set<std::tuple<Rules...>> {
     const std::size_t taken = (std::min)(share, candidates);
     const auto first = ranked_.begin();
     if (taken < candidates && taken > 0) {
-      std::nth_element(first, first + static_cast<std::ptrdiff_t>(taken - 1), first + static_cast<std::ptrdiff_t>(candidates),
+      std::nth_element(first, first + static_cast<std::ptrdiff_t>(taken - 1),
+                       first + static_cast<std::ptrdiff_t>(candidates),
                        [](const ranked_token& a, const ranked_token& b) {
                          return a.rank > b.rank || (a.rank == b.rank && a.token < b.token);  // ties: the older wins
                        });

@@ -33,10 +33,10 @@ struct index_shift {
 /// What one commit, reserve, erase or clear did to one unit. Token granularity: dropped and moves. Block granularity:
 /// freed. Valid until the planner's next non-const call.
 struct unit_plan {
-  std::span<const token_drop> dropped;  ///< oldest first
-  std::span<const token_move> moves;    ///< to be executed after dropped, before freed
-  std::span<const index_shift> shifts;  ///< oldest first
-  std::span<const block_id> freed;      ///< blocks that hold nothing any more
+  std::span<const token_drop> dropped{};  ///< oldest first
+  std::span<const token_move> moves{};    ///< to be executed after dropped, before freed
+  std::span<const index_shift> shifts{};  ///< oldest first
+  std::span<const block_id> freed{};      ///< blocks that hold nothing any more
 };
 
 /// Why tokens were dropped.
@@ -51,8 +51,8 @@ enum class drop_reason : std::uint8_t {
 struct drop_event {
   std::size_t unit = 0;
   drop_reason reason = drop_reason::evicted;
-  std::span<const token_drop> dropped;  ///< oldest first, at least one
-  position next = 0;                    ///< position of the next token of the stream
+  std::span<const token_drop> dropped{};  ///< oldest first, at least one
+  position next = 0;                      ///< position of the next token of the stream
 };
 
 /// A reference to a callable void(const drop_event&) that outlives the cache; empty by default. Called in the thread that
@@ -75,7 +75,7 @@ class drop_listener {
 
 /// What a caller tells at commit; only where the policy asks for it, and then for every token committed.
 struct commit_evidence {
-  std::span<const float> surprisals;  ///< -ln P(token | before), one a committed token; not NaN
+  std::span<const float> surprisals{};  ///< -ln P(token | before), one a committed token; not NaN
 };
 
 /// Tag of begin(n, may_shorten): the step may be committed in part. Policies that positions alone decide always allow it.
@@ -87,8 +87,8 @@ enum class compaction : std::uint8_t { on, off };
 
 /// How a planner is built.
 struct planner_options {
-  std::size_t max_step = 512;            ///< tokens of one step at most, 1 .. 2^20
-  position first_position = 0;           ///< stream position of the first token, 0 .. 2^53
+  std::size_t max_step = 512;   ///< tokens of one step at most, 1 .. 2^20
+  position first_position = 0;  ///< stream position of the first token, 0 .. 2^53
   compaction moves = compaction::on;
   drop_listener on_drop{};
 };

@@ -152,15 +152,16 @@ class planner {
   static constexpr std::uint32_t never = ~std::uint32_t{0};  // death of a token that survives the step
 
   struct plan_memory {
-    std::span<token_drop> dropped;   // [tokens of a step]
-    std::span<token_move> moves;     // [tokens of a step]
-    std::span<index_shift> shifts;   // [tokens of a step]
-    std::span<block_id> freed;       // [blocks of the unit]
+    std::span<token_drop> dropped;  // [tokens of a step]
+    std::span<token_move> moves;    // [tokens of a step]
+    std::span<index_shift> shifts;  // [tokens of a step]
+    std::span<block_id> freed;      // [blocks of the unit]
     unit_plan plan;
   };
 
   void lay_out(detail::arena& memory);
-  [[nodiscard]] static result<void> check(const model_shape& shape, const Policy& policy, const planner_options& options);
+  [[nodiscard]] static result<void> check(const model_shape& shape, const Policy& policy,
+                                          const planner_options& options);
 
   [[nodiscard]] unit_place place_of(std::size_t unit) const noexcept {
     if constexpr (scope == kvkeep::scope::sequence) return {};
@@ -199,9 +200,9 @@ class planner {
   mutable keep_type keep_;
   detail::token_table table_;
   detail::view_builder<select_type, distance_type> views_;
-  std::span<plan_memory> plans_;       // [units]
-  std::span<std::uint32_t> death_;     // [slots]: the first query of the open step that no longer reads the token
-  std::span<std::uint32_t> alive_;     // [tokens]: indices into the unit's order while a step is planned
+  std::span<plan_memory> plans_;    // [units]
+  std::span<std::uint32_t> death_;  // [slots]: the first query of the open step that no longer reads the token
+  std::span<std::uint32_t> alive_;  // [tokens]: indices into the unit's order while a step is planned
 };
 
 /// A planner, or the error that try_make tells.

@@ -50,8 +50,11 @@ void planner<Policy>::lay_out(detail::arena& memory) {
   views_.lay_out(memory, kept_.in_step, table_.blocks());
   plans_ = memory.take<plan_memory>(units_);
   for (std::size_t u = 0; u < units_; ++u) {
-    const plan_memory mine{memory.take<token_drop>(in_step(u)), memory.take<token_move>(in_step(u)),
-                           memory.take<index_shift>(in_step(u)), memory.take<block_id>(detail::blocks_for(in_step(u))), {}};
+    const plan_memory mine{memory.take<token_drop>(in_step(u)),
+                           memory.take<token_move>(in_step(u)),
+                           memory.take<index_shift>(in_step(u)),
+                           memory.take<block_id>(detail::blocks_for(in_step(u))),
+                           {}};
     if (!memory.measuring()) plans_[u] = mine;
   }
   death_ = memory.take<std::uint32_t>(slots);
@@ -171,8 +174,9 @@ result<void> planner<Policy>::check_room(std::size_t n) const {
     } else {
       const std::size_t most = (std::max)(room, keep_type::payable(all));
       if (n > most) {
-        return error{errc::capacity, "n",
-                     fmt::format("kvkeep: n = {}; allowed: 0 .. {}: sinks and pinned tokens do not make room", n, most)};
+        return error{
+            errc::capacity, "n",
+            fmt::format("kvkeep: n = {}; allowed: 0 .. {}: sinks and pinned tokens do not make room", n, most)};
       }
     }
   }
@@ -186,7 +190,8 @@ result<void> planner<Policy>::try_begin(std::size_t n) {
     return detail::bad_argument("n", n, fmt::format("1 .. max_step = {}", options_.max_step));
   }
   if (static_cast<position>(n) > position_limit - next_) {
-    return detail::bad_argument("n", n, fmt::format("0 .. {}, where the stream's positions end", position_limit - next_));
+    return detail::bad_argument("n", n,
+                                fmt::format("0 .. {}, where the stream's positions end", position_limit - next_));
   }
   if (keep_type::any_refuses ||
       (schedule_.when == schedule::act::before_step && schedule_.too_large == schedule::overflow::refuse)) {
@@ -433,8 +438,7 @@ std::vector<position> planner<Policy>::next_held(std::size_t unit) const {
     if (tokens + 1 > keep_type::sum(all)) all = keep_.reduced_shares(all, 1);
   }
   keep_.mark(
-      all, tokens, out.size(), options_.first_position,
-      [&](std::size_t i) { return i < out.size() ? out[i] : next_; },
+      all, tokens, out.size(), options_.first_position, [&](std::size_t i) { return i < out.size() ? out[i] : next_; },
       [&](std::size_t i) { return order[i]; });
   std::size_t kept = 0;
   for (std::size_t i = 0; i < out.size(); ++i) {

@@ -16,8 +16,8 @@ namespace detail {
 
 /// The tokens of one unit: slots oldest first, and the blocks they lie in.
 struct unit_tokens {
-  std::span<slot> order;                    // [tokens of a step at most]; the first `held` are committed
-  std::span<std::uint32_t> blocks;          // [blocks at most]; the first `block_count` are in use
+  std::span<slot> order;            // [tokens of a step at most]; the first `held` are committed
+  std::span<std::uint32_t> blocks;  // [blocks at most]; the first `block_count` are in use
   std::size_t held = 0;
   std::size_t block_count = 0;
 
@@ -81,9 +81,7 @@ class token_table {
     }
   }
 
-  void release(slot s) noexcept {
-    used_[index(s) / block_tokens] &= ~(1U << (index(s) % block_tokens));
-  }
+  void release(slot s) noexcept { used_[index(s) / block_tokens] &= ~(1U << (index(s) % block_tokens)); }
 
   /// Gives the unit's empty blocks back and tells each to `freed(block)`.
   template <class Freed>
@@ -146,10 +144,10 @@ class token_table {
     moved(from, to);
   }
 
-  std::span<unit_tokens> units_;     // [units]
-  std::span<position> at_;           // [blocks * 16], by slot
-  std::span<std::uint32_t> used_;    // [blocks], bit r: row r holds a token
-  std::span<std::uint32_t> free_;    // [blocks], a stack of free blocks
+  std::span<unit_tokens> units_;   // [units]
+  std::span<position> at_;         // [blocks * 16], by slot
+  std::span<std::uint32_t> used_;  // [blocks], bit r: row r holds a token
+  std::span<std::uint32_t> free_;  // [blocks], a stack of free blocks
   std::size_t free_count_ = 0;
   std::size_t block_total_ = 0;
 };

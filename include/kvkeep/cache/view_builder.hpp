@@ -104,7 +104,7 @@ class view_builder {
   retention kept_{};
   position first_position_ = 0;
   bool scattered_ = false;
-  bool one_span_ = false;  // angles mean nothing: one span a block
+  bool one_span_ = false;          // angles mean nothing: one span a block
   std::span<key_span> spans_;      // [tokens]
   std::span<std::uint32_t> mask_;  // [blocks]: rows read
   std::span<position> away_;       // [blocks * 16], by slot

@@ -29,7 +29,7 @@ class arena {
   arena() = default;
   /// An arena over `bytes` bytes of fresh, uninitialised memory; measuring() if there is not so much.
   explicit arena(std::size_t bytes)
-      : memory_(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{arena_alignment}, std::nothrow))) {}
+      : memory_(static_cast<std::byte*>(::operator new (bytes, std::align_val_t{arena_alignment}, std::nothrow))) {}
 
   /// An array of `count` uninitialised elements, shape [count].
   template <class T>
@@ -46,7 +46,7 @@ class arena {
 
  private:
   struct release {
-    void operator()(std::byte* p) const noexcept { ::operator delete(p, std::align_val_t{arena_alignment}); }
+    void operator()(std::byte* p) const noexcept { ::operator delete (p, std::align_val_t{arena_alignment}); }
   };
   std::unique_ptr<std::byte, release> memory_;
   std::size_t used_ = 0;

@@ -17,15 +17,21 @@
 #define KVKEEP_EXCEPTIONS 0
 #endif
 
-// The instruction set as one word: base, then the extensions that change generated code.
+// The instruction set as one word: a base, then a letter or word for each extension that changes generated code.
 #if defined(__AVX512F__)
 #define KVKEEP_ISA_BASE avx512
 #elif defined(__AVX2__)
 #define KVKEEP_ISA_BASE avx2
 #elif defined(__AVX__)
 #define KVKEEP_ISA_BASE avx
+#elif defined(__SSE4_2__)
+#define KVKEEP_ISA_BASE sse42
 #elif defined(__SSE4_1__)
-#define KVKEEP_ISA_BASE sse4
+#define KVKEEP_ISA_BASE sse41
+#elif defined(__SSSE3__)
+#define KVKEEP_ISA_BASE ssse3
+#elif defined(__SSE3__)
+#define KVKEEP_ISA_BASE sse3
 #elif defined(__x86_64__) || defined(_M_X64)
 #define KVKEEP_ISA_BASE x86_64
 #elif defined(__ARM_FEATURE_SVE)
@@ -34,6 +40,16 @@
 #define KVKEEP_ISA_BASE neon
 #else
 #define KVKEEP_ISA_BASE generic
+#endif
+// General-purpose extensions: population count, bit manipulation.
+#if defined(__BMI2__)
+#define KVKEEP_ISA_BITS _bmi2
+#elif defined(__BMI__)
+#define KVKEEP_ISA_BITS _bmi
+#elif defined(__POPCNT__)
+#define KVKEEP_ISA_BITS _popcnt
+#else
+#define KVKEEP_ISA_BITS
 #endif
 #if defined(__FMA__)
 #define KVKEEP_ISA_FMA _fma
@@ -45,28 +61,42 @@
 #else
 #define KVKEEP_ISA_F16C
 #endif
+#if defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define KVKEEP_ISA_SKX _bwdqvl
+#elif defined(__AVX512BW__) || defined(__AVX512DQ__) || defined(__AVX512VL__)
+#define KVKEEP_ISA_SKX _some
+#else
+#define KVKEEP_ISA_SKX
+#endif
 #if defined(__AVX512VNNI__)
 #define KVKEEP_ISA_VNNI _vnni
+#elif defined(__AVXVNNI__)
+#define KVKEEP_ISA_VNNI _avxvnni
 #else
 #define KVKEEP_ISA_VNNI
 #endif
 #if defined(__AVX512FP16__)
-#define KVKEEP_ISA_FP16 _fp16
+#define KVKEEP_ISA_HALF _fp16
+#elif defined(__AVX512BF16__)
+#define KVKEEP_ISA_HALF _bf16
 #else
-#define KVKEEP_ISA_FP16
+#define KVKEEP_ISA_HALF
 #endif
 #if defined(__FAST_MATH__)
 #define KVKEEP_ISA_MATH _fast
+#elif defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#define KVKEEP_ISA_MATH _finite
 #else
 #define KVKEEP_ISA_MATH
 #endif
 
-#define KVKEEP_JOIN_(a, b, c, d, e, f, g) a##b##c##d##e##f##g
-#define KVKEEP_JOIN(a, b, c, d, e, f, g) KVKEEP_JOIN_(a, b, c, d, e, f, g)
+#define KVKEEP_JOIN_(a, b, c, d, e, f, g, h, i) a##b##c##d##e##f##g##h##i
+#define KVKEEP_JOIN(a, b, c, d, e, f, g, h, i) KVKEEP_JOIN_(a, b, c, d, e, f, g, h, i)
 // KVKEEP_ABI_TAG names the inline namespace; define it yourself only if you know that all units are compiled alike.
 #ifndef KVKEEP_ABI_TAG
-#define KVKEEP_ABI_TAG                                                                                             \
-  KVKEEP_JOIN(v0_1_, KVKEEP_ISA_BASE, KVKEEP_ISA_FMA, KVKEEP_ISA_F16C, KVKEEP_ISA_VNNI, KVKEEP_ISA_FP16, KVKEEP_ISA_MATH)
+#define KVKEEP_ABI_TAG                                                                                  \
+  KVKEEP_JOIN(v0_1_, KVKEEP_ISA_BASE, KVKEEP_ISA_BITS, KVKEEP_ISA_FMA, KVKEEP_ISA_F16C, KVKEEP_ISA_SKX, \
+              KVKEEP_ISA_VNNI, KVKEEP_ISA_HALF, KVKEEP_ISA_MATH)
 #endif
 
 #define KVKEEP_NAMESPACE_BEGIN \

@@ -69,9 +69,7 @@ class rows_view {
   }
 
   /// Writable rows seen as read-only ones.
-  constexpr operator rows_view<const T>() const
-    requires(!std::is_const_v<T>)
-  {
+  constexpr operator rows_view<const T>() const requires(!std::is_const_v<T>) {
     return {data_, tokens_, heads_, head_dim_, token_stride_};
   }
 

@@ -15,7 +15,8 @@ struct dense {
   static constexpr std::string_view name = "dense";
   static constexpr std::string_view idea = "keeps and reads every token at its true distance";
   [[nodiscard]] static constexpr auto parameters() {
-    return std::tuple{token_parameter<dense>{"max_tokens", &dense::max_tokens, 1, "tokens that fit; a longer stream is an error"}};
+    return std::tuple{
+        token_parameter<dense>{"max_tokens", &dense::max_tokens, 1, "tokens that fit; a longer stream is an error"}};
   }
   [[nodiscard]] result<void> check() const { return detail::check_parameters(*this); }
   [[nodiscard]] constexpr auto rules() const {

@@ -19,12 +19,13 @@ KVKEEP_NAMESPACE_BEGIN
 /// Query i reads j with i - j < window at distance i - j, and the sinks beyond it at limit_distance. InfLLM's variant has
 /// limit_distance = window - 1.
 struct lm_infinite {
-  std::size_t sinks = 100;                        ///< first tokens kept for ever (global_branch)
-  std::size_t window = 2048;                      ///< newest tokens kept, the query included, >= 1 (local_branch)
-  std::optional<std::size_t> limit_distance{};    ///< distance of sinks beyond the window; default: window
+  std::size_t sinks = 100;                      ///< first tokens kept for ever (global_branch)
+  std::size_t window = 2048;                    ///< newest tokens kept, the query included, >= 1 (local_branch)
+  std::optional<std::size_t> limit_distance{};  ///< distance of sinks beyond the window; default: window
 
   static constexpr std::string_view name = "lm_infinite";
-  static constexpr std::string_view idea = "keeps sinks and the newest tokens, sinks beyond the window at a constant distance";
+  static constexpr std::string_view idea =
+      "keeps sinks and the newest tokens, sinks beyond the window at a constant distance";
   [[nodiscard]] static constexpr auto parameters() {
     return std::tuple{
         token_parameter<lm_infinite>{"sinks", &lm_infinite::sinks, 0, "first tokens kept for ever"},
@@ -34,8 +35,8 @@ struct lm_infinite {
   }
   [[nodiscard]] result<void> check() const { return detail::check_parameters(*this); }
   [[nodiscard]] constexpr auto rules() const {
-    return policy{keep{kvkeep::sinks{sinks}, recent{window}}, read_all{}, beyond{window, limit_distance.value_or(window)},
-                  each_token{}};
+    return policy{keep{kvkeep::sinks{sinks}, recent{window}}, read_all{},
+                  beyond{window, limit_distance.value_or(window)}, each_token{}};
   }
 };
 

@@ -26,7 +26,7 @@ inline constexpr std::size_t most_tokens = 2147483647;
 template <class Preset>
 struct token_parameter {
   std::string_view name;
-  std::size_t Preset::* member;
+  std::size_t Preset::*member;
   std::size_t least;  ///< smallest value allowed; the largest is most_tokens
   std::string_view meaning;
 };
@@ -35,7 +35,7 @@ struct token_parameter {
 template <class Preset>
 struct derived_token_parameter {
   std::string_view name;
-  std::optional<std::size_t> Preset::* member;
+  std::optional<std::size_t> Preset::*member;
   std::size_t least;
   std::string_view otherwise;  ///< what it is when not given, in words
   std::string_view meaning;
@@ -45,7 +45,7 @@ struct derived_token_parameter {
 template <class Preset, class Enum, std::size_t N>
 struct choice_parameter {
   std::string_view name;
-  Enum Preset::* member;
+  Enum Preset::*member;
   std::array<std::pair<std::string_view, Enum>, N> choices;
   std::string_view meaning;
 };

@@ -118,7 +118,8 @@ policy(Retain, Select, Distance, When) -> policy<Retain, Select, Distance, When>
 template <class R>
 concept has_share = requires(const R rule, const unit_place& place) {
   { rule.share() } -> std::convertible_to<std::size_t>;
-} || requires(const R rule, const unit_place& place) {
+}
+|| requires(const R rule, const unit_place& place) {
   { rule.share(place) } -> std::convertible_to<std::size_t>;
 };
 
@@ -153,13 +154,17 @@ template <class R>
 inline constexpr bool wants_surprisal = std::is_same_v<evidence_t<R>, surprisal>;
 
 template <class R>
-concept mentions_claims = requires { &R::claims; };
+concept mentions_claims = requires {
+  &R::claims;
+};
 template <class R>
 concept has_claims = requires(const R rule, const held_token& t) {
   { rule.claims(t) } -> std::convertible_to<bool>;
 };
 template <class R>
-concept mentions_rank = requires { &R::rank; };
+concept mentions_rank = requires {
+  &R::rank;
+};
 template <class R>
 concept ranks_token = requires(const R rule, const held_token& t) {
   { rule.rank(t) } -> std::convertible_to<double>;
@@ -173,21 +178,32 @@ concept admits = requires(const R rule, float e) {
   { rule.admit(e) } -> std::convertible_to<column_t<R>>;
 };
 template <class R>
-inline constexpr bool pays = !requires { requires !R::pays; };
+inline constexpr bool pays = !requires {
+  requires !R::pays;
+};
 template <class R>
-inline constexpr bool leaves_runs = requires { requires R::leaves_runs; };
+inline constexpr bool leaves_runs = requires {
+  requires R::leaves_runs;
+};
 
 template <class R>
-inline constexpr bool refuses = requires { requires R::refuses; };
+inline constexpr bool refuses = requires {
+  requires R::refuses;
+};
 
 template <class R>
 [[nodiscard]] constexpr kvkeep::scope scope_of() noexcept {
-  if constexpr (requires { { R::scope } -> std::convertible_to<kvkeep::scope>; }) return R::scope;
+  if constexpr (requires {
+                  { R::scope } -> std::convertible_to<kvkeep::scope>;
+                })
+    return R::scope;
   return kvkeep::scope::sequence;
 }
 template <class R>
 [[nodiscard]] constexpr std::size_t share_of(const R& rule, const unit_place& place) {
-  if constexpr (requires { { rule.share(place) } -> std::convertible_to<std::size_t>; }) {
+  if constexpr (requires {
+                  { rule.share(place) } -> std::convertible_to<std::size_t>;
+                }) {
     return rule.share(place);
   } else {
     return rule.share();
@@ -195,7 +211,10 @@ template <class R>
 }
 template <class R>
 [[nodiscard]] result<void> check_of(const R& rule) {
-  if constexpr (requires { { rule.check() } -> std::same_as<result<void>>; }) return rule.check();
+  if constexpr (requires {
+                  { rule.check() } -> std::same_as<result<void>>;
+                })
+    return rule.check();
   return {};
 }
 
@@ -206,12 +225,19 @@ struct explain_retain_rule {
   static_assert(has_share<R>,
                 "kvkeep: a retain rule needs `std::size_t share() const`, the tokens it keeps at most; see "
                 "kvkeep/policy/policy.hpp");
+  static_assert(
+      !std::is_same_v<evidence_t<R>, attention_mass> && !std::is_same_v<evidence_t<R>, last_query_row> &&
+          !std::is_same_v<evidence_t<R>, window_rows>,
+      "kvkeep: nobody supplies the evidence this retain rule consumes: the attention kernel does not gather it");
+  static_assert(!std::is_same_v<evidence_t<R>, hidden_states>,
+                "kvkeep: nobody supplies the evidence this retain rule consumes: attend takes no hidden states");
   static_assert(!mentions_claims<R> || has_claims<R>,
                 "kvkeep: a retain rule's `claims` must be `bool claims(const kvkeep::held_token&) const`; see "
                 "kvkeep/policy/policy.hpp");
-  static_assert(!mentions_rank<R> || ranks_token<R> || ranks_column<R>,
-                "kvkeep: a retain rule's `rank` must be `double rank(const kvkeep::held_token&) const`, or take its column "
-                "as well; see kvkeep/policy/policy.hpp");
+  static_assert(
+      !mentions_rank<R> || ranks_token<R> || ranks_column<R>,
+      "kvkeep: a retain rule's `rank` must be `double rank(const kvkeep::held_token&) const`, or take its column "
+      "as well; see kvkeep/policy/policy.hpp");
   static_assert(!has_column<R> || std::is_trivially_copyable_v<column_t<R>>,
                 "kvkeep: a retain rule's `column` must be trivially copyable; see kvkeep/policy/policy.hpp");
   static_assert(!has_column<R> || admits<R>,
@@ -220,27 +246,27 @@ struct explain_retain_rule {
   static_assert(has_column<R> == wants_surprisal<R>,
                 "kvkeep: a retain rule that consumes evidence needs a `column` to keep it, and a column needs evidence "
                 "(`using evidence = kvkeep::surprisal;`); see kvkeep/policy/policy.hpp");
-  static_assert(!std::is_same_v<evidence_t<R>, attention_mass> && !std::is_same_v<evidence_t<R>, last_query_row> &&
-                    !std::is_same_v<evidence_t<R>, window_rows>,
-                "kvkeep: nobody supplies the evidence this retain rule consumes: the attention kernel does not gather it");
-  static_assert(!std::is_same_v<evidence_t<R>, hidden_states>,
-                "kvkeep: nobody supplies the evidence this retain rule consumes: attend takes no hidden states");
   static constexpr bool value = true;
 };
 
 template <class P>
-concept has_rules = requires(const P& p) { p.rules(); };
+concept has_rules = requires(const P& p) {
+  p.rules();
+};
 
 /// Sentences about a policy as a whole.
 template <class P>
 struct explain_policy {
-  static_assert(has_rules<P>,
-                "kvkeep: a policy needs `rules()`: give kvkeep::policy{retain, select, distance, when} or a preset; see "
-                "kvkeep/policy/policy.hpp");
+  static_assert(
+      has_rules<P>,
+      "kvkeep: a policy needs `rules()`: give kvkeep::policy{retain, select, distance, when} or a preset; see "
+      "kvkeep/policy/policy.hpp");
   static constexpr bool value = has_rules<P>;
 };
 template <class S>
-concept mentions_reads = requires { &S::reads; };
+concept mentions_reads = requires {
+  &S::reads;
+};
 template <class S>
 concept pattern_select = requires(const S rule, position p) {
   { rule.reads(p, p) } -> std::convertible_to<bool>;
@@ -259,9 +285,10 @@ struct explain_axes {
   static_assert(distance_rule<std::remove_cvref_t<decltype(Rules::distance)>>,
                 "kvkeep: a distance rule needs `position operator()(const kvkeep::key_place&) const`; see "
                 "kvkeep/position/distance.hpp");
-  static_assert(schedules<std::remove_cvref_t<decltype(Rules::when)>>,
-                "kvkeep: `when` must be each_token, before_step, after_step or have `kvkeep::schedule schedule() const` and "
-                "`static constexpr bool chunk_invariant`; see kvkeep/policy/policy.hpp");
+  static_assert(
+      schedules<std::remove_cvref_t<decltype(Rules::when)>>,
+      "kvkeep: `when` must be each_token, before_step, after_step or have `kvkeep::schedule schedule() const` and "
+      "`static constexpr bool chunk_invariant`; see kvkeep/policy/policy.hpp");
   static constexpr bool value = true;
 };
 

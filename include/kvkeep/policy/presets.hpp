@@ -12,8 +12,8 @@
 KVKEEP_NAMESPACE_BEGIN
 
 /// Any preset, by value. any_policy (policy/spec.hpp) holds one.
-using any_preset = std::variant<dense, sliding_window, streaming_llm, streaming_llm::published, streaming_llm::settled,
-                                lm_infinite>;
+using any_preset =
+    std::variant<dense, sliding_window, streaming_llm, streaming_llm::published, streaming_llm::settled, lm_infinite>;
 
 KVKEEP_NAMESPACE_END
 

@@ -18,8 +18,8 @@ struct sliding_window {
   static constexpr std::string_view name = "sliding_window";
   static constexpr std::string_view idea = "keeps the newest tokens, at their true distances";
   [[nodiscard]] static constexpr auto parameters() {
-    return std::tuple{
-        token_parameter<sliding_window>{"window", &sliding_window::window, 1, "newest tokens kept, the query included"}};
+    return std::tuple{token_parameter<sliding_window>{"window", &sliding_window::window, 1,
+                                                      "newest tokens kept, the query included"}};
   }
   [[nodiscard]] result<void> check() const { return detail::check_parameters(*this); }
   [[nodiscard]] constexpr auto rules() const {

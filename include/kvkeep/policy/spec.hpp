@@ -22,24 +22,23 @@ KVKEEP_NAMESPACE_BEGIN
 class any_policy {
  public:
   template <class Preset>
-    requires std::constructible_from<any_preset, Preset>
-  any_policy(Preset preset) : preset_(std::move(preset)) {}
+    requires std::constructible_from<any_preset, Preset> any_policy(Preset preset) : preset_(std::move(preset)) {}
 
-  template <class F>
-  decltype(auto) visit(F&& f) const {
-    return std::visit(std::forward<F>(f), preset_);
-  }
-  [[nodiscard]] std::string_view name() const {
-    return visit([](const auto& p) { return std::remove_cvref_t<decltype(p)>::name; });
-  }
-  [[nodiscard]] result<void> check() const {
-    return visit([](const auto& p) { return p.check(); });
-  }
-  /// The spec string with every parameter, which parses to the same policy.
-  [[nodiscard]] std::string spec() const;
+    template <class F>
+    decltype(auto) visit(F&& f) const {
+      return std::visit(std::forward<F>(f), preset_);
+    }
+    [[nodiscard]] std::string_view name() const {
+      return visit([](const auto& p) { return std::remove_cvref_t<decltype(p)>::name; });
+    }
+    [[nodiscard]] result<void> check() const {
+      return visit([](const auto& p) { return p.check(); });
+    }
+    /// The spec string with every parameter, which parses to the same policy.
+    [[nodiscard]] std::string spec() const;
 
- private:
-  any_preset preset_;
+   private:
+    any_preset preset_;
 };
 
 /// What a spec may leave open and the program knows.
@@ -137,9 +136,9 @@ template <class Preset>
 
 template <class Preset>
 [[nodiscard]] result<void> set_by_name(Preset& preset, std::string_view key, std::string_view value) {
-  result<void> outcome = make_error(errc::invalid_argument, key,
-                                    fmt::format("{} has no parameter '{}'; it has: {}", Preset::name, key,
-                                                parameter_names<Preset>()));
+  result<void> outcome =
+      make_error(errc::invalid_argument, key,
+                 fmt::format("{} has no parameter '{}'; it has: {}", Preset::name, key, parameter_names<Preset>()));
   std::apply(
       [&](const auto&... p) { ((p.name == key ? void(outcome = set_parameter(preset, p, value)) : void()), ...); },
       Preset::parameters());
@@ -157,7 +156,8 @@ template <class Preset>
     const bool assigned = value.find('=') != std::string_view::npos;
     const std::string_view key = cut(value, '=');
     if (!assigned || key.empty() || value.empty()) {
-      return bad_argument("policy spec", fmt::format("'{}' in {}", key, Preset::name), "key=value, separated by commas");
+      return bad_argument("policy spec", fmt::format("'{}' in {}", key, Preset::name),
+                          "key=value, separated by commas");
     }
     if (seen.find(fmt::format(",{},", key)) != std::string::npos) {
       return make_error(errc::invalid_argument, key, fmt::format("{} is given twice to {}", key, Preset::name));
@@ -192,7 +192,8 @@ template <class Preset>
   const Preset preset;
   std::apply(
       [&](const auto&... p) {
-        (out.parameters.push_back({std::string(p.name), allowed_text(p), parameter_text(preset, p), std::string(p.meaning)}),
+        (out.parameters.push_back(
+             {std::string(p.name), allowed_text(p), parameter_text(preset, p), std::string(p.meaning)}),
          ...);
       },
       Preset::parameters());

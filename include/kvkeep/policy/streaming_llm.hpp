@@ -24,7 +24,8 @@ struct streaming_llm {
   std::size_t window = 512;  ///< newest tokens kept, the query included, >= 1
 
   static constexpr std::string_view name = "streaming_llm";
-  static constexpr std::string_view idea = "keeps attention sinks and the newest tokens, at their distances in the cache";
+  static constexpr std::string_view idea =
+      "keeps attention sinks and the newest tokens, at their distances in the cache";
   [[nodiscard]] static constexpr auto parameters() {
     return std::tuple{
         token_parameter<streaming_llm>{"sinks", &streaming_llm::sinks, 0, "first tokens kept for ever"},
@@ -58,21 +59,21 @@ struct streaming_llm::published {
     orders order;
     [[nodiscard]] constexpr kvkeep::schedule schedule() const noexcept {
       using act = kvkeep::schedule::act;
-      return {order == orders::evict_then_append ? act::before_step : act::after_step, kvkeep::schedule::overflow::grow};
+      return {order == orders::evict_then_append ? act::before_step : act::after_step,
+              kvkeep::schedule::overflow::grow};
     }
   };
 
   static constexpr std::string_view name = "streaming_llm_published";
   static constexpr std::string_view idea = "streaming_llm as its authors' code runs it, once a step";
   [[nodiscard]] static constexpr auto parameters() {
-    return std::tuple{
-        token_parameter<published>{"start", &published::start, 0, "first cache entries kept for ever"},
-        token_parameter<published>{"recent", &published::recent, 0, "newest tokens kept"},
-        choice_parameter<published, orders, 2>{"order",
-                                               &published::order,
-                                               {{{"evict_then_append", orders::evict_then_append},
-                                                 {"append_then_evict", orders::append_then_evict}}},
-                                               "when the authors' two scripts evict"}};
+    return std::tuple{token_parameter<published>{"start", &published::start, 0, "first cache entries kept for ever"},
+                      token_parameter<published>{"recent", &published::recent, 0, "newest tokens kept"},
+                      choice_parameter<published, orders, 2>{"order",
+                                                             &published::order,
+                                                             {{{"evict_then_append", orders::evict_then_append},
+                                                               {"append_then_evict", orders::append_then_evict}}},
+                                                             "when the authors' two scripts evict"}};
   }
   [[nodiscard]] result<void> check() const {
     if (auto ok = detail::check_parameters(*this); !ok) return ok;
@@ -104,7 +105,8 @@ struct streaming_llm::settled {
   }
 };
 
-static_assert(policy_like<streaming_llm> && policy_like<streaming_llm::published> && policy_like<streaming_llm::settled>);
+static_assert(policy_like<streaming_llm> && policy_like<streaming_llm::published> &&
+              policy_like<streaming_llm::settled>);
 
 KVKEEP_NAMESPACE_END
 

@@ -157,17 +157,25 @@ concept distance_rule = std::copyable<D> && requires(const D rule, const key_pla
 namespace detail {
 
 template <class D>
-inline constexpr bool counts_newer = requires { requires D::counts_newer; };
+inline constexpr bool counts_newer = requires {
+  requires D::counts_newer;
+};
 
 template <distance_rule D>
 [[nodiscard]] constexpr stored_form form_of(const D& rule, position number, const retention& r) {
-  if constexpr (requires { { rule.form(number, r) } -> std::same_as<stored_form>; }) return rule.form(number, r);
+  if constexpr (requires {
+                  { rule.form(number, r) } -> std::same_as<stored_form>;
+                })
+    return rule.form(number, r);
   return stored_form::rotated;
 }
 
 template <distance_rule D>
 [[nodiscard]] constexpr std::optional<position> largest_of(const D& rule, const retention& r) {
-  if constexpr (requires { { rule.largest(r) } -> std::convertible_to<std::optional<position>>; }) return rule.largest(r);
+  if constexpr (requires {
+                  { rule.largest(r) } -> std::convertible_to<std::optional<position>>;
+                })
+    return rule.largest(r);
   return std::nullopt;
 }
 

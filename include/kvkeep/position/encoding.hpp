@@ -39,10 +39,10 @@ struct dynamic_ntk_scaling {
 
 /// YaRN (Peng et al. 2023, arXiv 2309.00071, section 3.2).
 struct yarn_scaling {
-  double factor = 1.0;                      ///< > 0
-  double original_max_position = 0.0;       ///< trained length in tokens, > 0
-  double beta_fast = 32.0;                  ///< rotations above which a frequency is kept
-  double beta_slow = 1.0;                   ///< rotations below which it is divided by factor
+  double factor = 1.0;                       ///< > 0
+  double original_max_position = 0.0;        ///< trained length in tokens, > 0
+  double beta_fast = 32.0;                   ///< rotations above which a frequency is kept
+  double beta_slow = 1.0;                    ///< rotations below which it is divided by factor
   std::optional<double> attention_factor{};  ///< default 0.1 ln(factor) + 1, or 1 if factor <= 1
 };
 
@@ -56,8 +56,8 @@ struct llama3_scaling {
 
 /// LongRoPE (Ding et al. 2024, arXiv 2402.13753): one divisor a frequency, [rotary_dim / 2] each.
 struct longrope_scaling {
-  std::vector<double> short_factor;          ///< used up to original_max_position
-  std::vector<double> long_factor;           ///< used beyond
+  std::vector<double> short_factor{};        ///< used up to original_max_position
+  std::vector<double> long_factor{};         ///< used beyond
   double factor = 1.0;                       ///< extended over original length, > 0
   double original_max_position = 0.0;        ///< trained length in tokens, > 0
   std::optional<double> attention_factor{};  ///< default sqrt(1 + ln(factor)/ln(original)), or 1 if factor <= 1
@@ -68,17 +68,17 @@ using rope_scaling = std::variant<std::monostate, linear_scaling, ntk_scaling, d
 
 /// Rotary positions (Su et al. 2021, arXiv 2104.09864).
 struct rope {
-  double theta = 10000.0;                        ///< base of the frequencies, finite and > 0
-  std::size_t rotary_dim = 0;                    ///< components that turn, even, <= head_dim; 0: all of head_dim
+  double theta = 10000.0;      ///< base of the frequencies, finite and > 0
+  std::size_t rotary_dim = 0;  ///< components that turn, even, <= head_dim; 0: all of head_dim
   rope_layout layout = rope_layout::half_split;
-  rope_scaling scaling{};                        ///< default: none
-  std::size_t length = 0;                        ///< tokens for scalings that depend on it; 0: the policy's largest distance + 1
-  bool applied = false;                          ///< the engine gives q and k rotated at their stream position already
+  rope_scaling scaling{};  ///< default: none
+  std::size_t length = 0;  ///< tokens for scalings that depend on it; 0: the policy's largest distance + 1
+  bool applied = false;    ///< the engine gives q and k rotated at their stream position already
 };
 
 /// A bias of -slope * distance on every score (Press et al. 2021, arXiv 2108.12409).
 struct alibi {
-  std::vector<float> slopes;  ///< [query_heads]; empty: the published slopes for that number of heads
+  std::vector<float> slopes{};  ///< [query_heads]; empty: the published slopes for that number of heads
 };
 
 /// Scores without positions.

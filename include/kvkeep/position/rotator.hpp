@@ -73,7 +73,8 @@ class rotator {
   }
 
   /// Turns the keys of a block, [dim][16], backwards by their distances [16]; rows outside mask become anything.
-  void turn_block(const float* keys, const position* distance, std::uint32_t mask, float* out, std::size_t dim) noexcept {
+  void turn_block(const float* keys, const position* distance, std::uint32_t mask, float* out,
+                  std::size_t dim) noexcept {
     const std::size_t step = layout_ == rope_layout::half_split ? 1 : 2;
     const std::size_t apart = layout_ == rope_layout::half_split ? pairs_ : 1;
     if (out != keys) std::copy(keys, keys + dim * block_tokens, out);

@@ -95,8 +95,7 @@ class kv_store {
 
  private:
   [[nodiscard]] std::byte* key_block(std::size_t lane_index, slot s) noexcept {
-    return keys_.data() + lane_index * key_lane_bytes_ +
-           index(s) / block_tokens * KeyCodec::key_block_bytes(head_dim_);
+    return keys_.data() + lane_index * key_lane_bytes_ + index(s) / block_tokens * KeyCodec::key_block_bytes(head_dim_);
   }
   [[nodiscard]] std::byte* value_block(std::size_t lane_index, slot s) noexcept {
     return values_.data() + lane_index * value_lane_bytes_ +

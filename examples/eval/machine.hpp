@@ -1,0 +1,13 @@
+#ifndef KVKEEP_EVAL_MACHINE_HPP
+#define KVKEEP_EVAL_MACHINE_HPP
+
+#include <string>
+
+namespace kvkeep_eval {
+
+// What the figures were measured on: the processor's name, the thread in use, the compiler and its instruction set.
+[[nodiscard]] std::string describe_machine();
+
+}  // namespace kvkeep_eval
+
+#endif  // KVKEEP_EVAL_MACHINE_HPP

@@ -1,0 +1,19 @@
+#include <kvkeep/kvkeep.hpp>
+
+std::size_t held_after_ten_tokens();
+
+std::size_t held_after_ten_tokens() {
+  const kvkeep::model_shape shape{.layers = 1, .query_heads = 4, .kv_heads = 2, .head_dim = 8};
+  auto cache = kvkeep::make_cache(shape, kvkeep::streaming_llm{.sinks = 2, .window = 6},
+                                  {.positions = kvkeep::rope{.theta = 10000.0}, .max_step = 4});
+  Eigen::Tensor<float, 3, Eigen::RowMajor> q(1, 4, 8), k(1, 2, 8), v(1, 2, 8), out(1, 4, 8);
+  q.setConstant(0.5F);
+  k.setConstant(0.25F);
+  v.setConstant(1.0F);
+  for (int token = 0; token < 10; ++token) {
+    auto step = cache.begin(1);
+    step.attend(0, q, k, v, out);
+    step.commit();
+  }
+  return cache.held().size();
+}

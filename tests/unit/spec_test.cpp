@@ -1,0 +1,80 @@
+// Spec strings: every preset by name, every kind of mistake by name.
+#include "kvkeep/policy/spec.hpp"
+
+#include <gtest/gtest.h>
+
+namespace kvkeep_test {
+namespace {
+
+std::string spec_of(std::string_view text, const kvkeep::spec_defaults& defaults = {}) {
+  const auto p = kvkeep::try_parse_policy(text, defaults);
+  return p ? p->spec() : p.error().message();
+}
+std::string fault_of(std::string_view text) {
+  const auto p = kvkeep::try_parse_policy(text);
+  return p ? "none" : p.error().argument();
+}
+
+TEST(Spec, ParsesAndPrints) {
+  EXPECT_EQ(spec_of("streaming_llm"), "streaming_llm:sinks=4,window=512");
+  EXPECT_EQ(spec_of("streaming_llm:window=252"), "streaming_llm:sinks=4,window=252");
+  EXPECT_EQ(spec_of("streaming_llm:window=252,sinks=0"), "streaming_llm:sinks=0,window=252");
+  EXPECT_EQ(spec_of("sliding_window:window=256"), "sliding_window:window=256");
+  EXPECT_EQ(spec_of("lm_infinite:sinks=4,window=252"), "lm_infinite:sinks=4,window=252,limit_distance=window");
+  EXPECT_EQ(spec_of("lm_infinite:limit_distance=251,window=252"),
+            "lm_infinite:sinks=100,window=252,limit_distance=251");
+  EXPECT_EQ(spec_of("lm_infinite:limit_distance=window"), "lm_infinite:sinks=100,window=2048,limit_distance=window");
+  EXPECT_EQ(spec_of("streaming_llm_settled:sinks=1"), "streaming_llm_settled:sinks=1,window=512");
+  EXPECT_EQ(spec_of("streaming_llm_published:order=append_then_evict,start=2"),
+            "streaming_llm_published:start=2,recent=512,order=append_then_evict");
+  EXPECT_EQ(spec_of("dense:max_tokens=77"), "dense:max_tokens=77");
+  EXPECT_EQ(spec_of("dense", {.max_tokens = 5}), "dense:max_tokens=5");
+  EXPECT_EQ(spec_of("dense:max_tokens=77", {.max_tokens = 5}), "dense:max_tokens=77");
+  for (const auto& spec : kvkeep::policy_specs()) {
+    const std::string whole = spec_of(spec.name, {.max_tokens = 9});
+    EXPECT_EQ(spec_of(whole), whole) << "what is printed parses to the same";
+  }
+}
+
+TEST(Spec, NamesEveryMistake) {
+  EXPECT_EQ(fault_of("nonsense"), "policy");
+  EXPECT_NE(spec_of("nonsense").find("streaming_llm_published"), std::string::npos) << "says what there is";
+  EXPECT_EQ(fault_of(""), "policy");
+  EXPECT_EQ(fault_of(" streaming_llm"), "policy");
+  EXPECT_EQ(fault_of("streaming_llm:windows=3"), "windows");
+  EXPECT_NE(spec_of("streaming_llm:windows=3").find("it has: sinks, window"), std::string::npos);
+  for (const char* const bad :
+       {"streaming_llm:window=0", "streaming_llm:window=-3", "streaming_llm:window=nan", "streaming_llm:window=3.5",
+        "streaming_llm:window=2147483648", "streaming_llm:window=1 ", "streaming_llm:window=99999999999999999999999",
+        "streaming_llm:window=0x10"}) {
+    EXPECT_EQ(fault_of(bad), "window") << bad;
+    EXPECT_NE(spec_of(bad).find("allowed: 1 .. 2147483647"), std::string::npos) << spec_of(bad);
+  }
+  EXPECT_EQ(fault_of("streaming_llm:window=3,window=3"), "window");
+  EXPECT_EQ(fault_of("streaming_llm:sinks=0,window=0"), "window");
+  EXPECT_EQ(fault_of("streaming_llm:"), "policy spec");
+  EXPECT_EQ(fault_of("streaming_llm:window"), "policy spec");
+  EXPECT_EQ(fault_of("streaming_llm:window="), "policy spec");
+  EXPECT_EQ(fault_of("streaming_llm:window=3,"), "policy spec");
+  EXPECT_EQ(fault_of("streaming_llm:=3"), "policy spec");
+  EXPECT_EQ(fault_of("streaming_llm_published:start=0,recent=0"), "start + recent");
+  EXPECT_EQ(fault_of("streaming_llm_published:order=sideways"), "order");
+  EXPECT_EQ(fault_of("lm_infinite:limit_distance=-1"), "limit_distance");
+  EXPECT_EQ(fault_of("dense"), "max_tokens");
+  EXPECT_EQ(fault_of("dense:max_tokens=0"), "max_tokens");
+}
+
+TEST(Spec, DescribesEveryPreset) {
+  const auto specs = kvkeep::policy_specs();
+  EXPECT_EQ(specs.size(), std::variant_size_v<kvkeep::any_preset>);
+  for (const auto& spec : specs) {
+    EXPECT_FALSE(spec.idea.empty());
+    EXPECT_FALSE(spec.parameters.empty());
+    for (const auto& p : spec.parameters) {
+      EXPECT_FALSE(p.name.empty() || p.allowed.empty() || p.fallback.empty() || p.meaning.empty()) << spec.name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kvkeep_test
