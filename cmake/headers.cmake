@@ -14,6 +14,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/cache/plan.hpp
     include/kvkeep/cache/planner.hpp
     include/kvkeep/cache/planner_impl.hpp
+    include/kvkeep/cache/planner_make_impl.hpp
     include/kvkeep/cache/token_table.hpp
     include/kvkeep/cache/view_builder.hpp
     include/kvkeep/codec/codec.hpp

@@ -152,19 +152,19 @@ void conforms(const std::string& name, const Policy& policy, std::uint64_t seed)
 }
 
 /// Policies that say they are chunk-invariant give the same however the stream is cut: sets, distances and outputs.
-template <class Policy>
+template <class Codec, class Policy>
 void chunk_invariant(const std::string& name, const Policy& policy, const kvkeep::position_encoding& encoding,
                      std::uint64_t seed) {
   if constexpr (std::remove_cvref_t<decltype(policy.rules().when)>::chunk_invariant) {
     SCOPED_TRACE(name);
     constexpr kvkeep::model_shape shape{2, 4, 2, 8};
     const kvkeep::cache_options options{.positions = encoding, .max_step = 64};
-    auto one = kvkeep::make_cache(shape, policy, options);
+    auto one = kvkeep::make_cache<Codec, Codec>(shape, policy, options);
     std::vector<std::vector<std::vector<float>>> expected;  // [token][layer][query_heads * head_dim]
     for (int t = 0; t < 150; ++t) expected.push_back(feed(one, shape, 1));
     dice random(seed);
     for (const std::size_t most : {std::size_t{64}, std::size_t{7}, std::size_t{30}}) {
-      auto cut = kvkeep::make_cache(shape, policy, options);
+      auto cut = kvkeep::make_cache<Codec, Codec>(shape, policy, options);
       while (cut.next_position() < 150) {
         const auto first = static_cast<std::size_t>(cut.next_position());
         const std::size_t n = std::min(150 - first, random.between(1, most));
@@ -184,14 +184,14 @@ void chunk_invariant(const std::string& name, const Policy& policy, const kvkeep
 }
 
 /// While nothing is evicted a policy with true or cache distances equals dense: bit for bit where keys are stored alike.
-template <class Policy>
+template <class Codec, class Policy>
 void equals_dense_while_nothing_is_evicted(const std::string& name, const Policy& policy, std::size_t tokens,
                                            bool bits) {
   SCOPED_TRACE(name);
   constexpr kvkeep::model_shape shape{1, 6, 2, 8};
   const kvkeep::cache_options options{.positions = kvkeep::rope{.theta = 50.0}, .max_step = 5};
-  auto all = kvkeep::make_cache(shape, kvkeep::dense{.max_tokens = 100}, options);
-  auto mine = kvkeep::make_cache(shape, policy, options);
+  auto all = kvkeep::make_cache<Codec, Codec>(shape, kvkeep::dense{.max_tokens = 100}, options);
+  auto mine = kvkeep::make_cache<Codec, Codec>(shape, policy, options);
   for (std::size_t t = 0; t < tokens;) {
     const std::size_t n = std::min<std::size_t>(1 + t % 5, tokens - t);
     const auto expected = feed(all, shape, n);

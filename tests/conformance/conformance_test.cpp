@@ -27,30 +27,37 @@ TEST(Conformance, PlannersKeepTheirPromises) {
            seed++);
 }
 
-TEST(Conformance, ChunksDoNotMatter) {
+template <class Codec>
+class EveryCodec : public testing::Test {};
+TYPED_TEST_SUITE(EveryCodec, all_codecs);
+
+TYPED_TEST(EveryCodec, ChunksDoNotMatter) {
   std::uint64_t seed = 50;
   const kvkeep::position_encoding encodings[] = {kvkeep::rope{.theta = 100.0}, kvkeep::alibi{}};
   for (const auto& encoding : encodings) {
     for_each_policy(0, [&](const std::string& name, const auto& policy, const words&, std::size_t) {
-      chunk_invariant(name, policy, encoding, seed++);
+      chunk_invariant<TypeParam>(name, policy, encoding, seed++);
     });
   }
   // Scattered ranks under the cache distance: keys stored raw, slots used again and again.
-  chunk_invariant("a user's rule",
-                  kvkeep::policy{kvkeep::keep{kvkeep::sinks{2}, kvkeep::recent{12}, every_nth{}}, kvkeep::read_all{},
-                                 kvkeep::cache_distance{}, kvkeep::each_token{}},
-                  kvkeep::rope{.theta = 100.0}, seed++);
+  chunk_invariant<TypeParam>("a user's rule",
+                             kvkeep::policy{kvkeep::keep{kvkeep::sinks{2}, kvkeep::recent{12}, every_nth{}},
+                                            kvkeep::read_all{}, kvkeep::cache_distance{}, kvkeep::each_token{}},
+                             kvkeep::rope{.theta = 100.0}, seed++);
 }
 
-TEST(Conformance, WithoutEvictionAllAreDense) {
-  equals_dense_while_nothing_is_evicted("sliding_window", kvkeep::sliding_window{.window = 60}, 60, true);
-  equals_dense_while_nothing_is_evicted("streaming_llm", kvkeep::streaming_llm{.sinks = 4, .window = 56}, 60, true);
-  equals_dense_while_nothing_is_evicted("settled", kvkeep::streaming_llm::settled{.sinks = 4, .window = 60}, 60, true);
-  equals_dense_while_nothing_is_evicted("published", kvkeep::streaming_llm::published{.start = 4, .recent = 56}, 60,
-                                        true);
-  equals_dense_while_nothing_is_evicted("lm_infinite", kvkeep::lm_infinite{.sinks = 4, .window = 60}, 60, false);
-  equals_dense_while_nothing_is_evicted("lm_infinite without sinks", kvkeep::lm_infinite{.sinks = 0, .window = 60}, 60,
-                                        true);
+TYPED_TEST(EveryCodec, WithoutEvictionAllAreDense) {
+  equals_dense_while_nothing_is_evicted<TypeParam>("sliding_window", kvkeep::sliding_window{.window = 60}, 60, true);
+  equals_dense_while_nothing_is_evicted<TypeParam>("streaming_llm", kvkeep::streaming_llm{.sinks = 4, .window = 56}, 60,
+                                                   true);
+  equals_dense_while_nothing_is_evicted<TypeParam>("settled", kvkeep::streaming_llm::settled{.sinks = 4, .window = 60},
+                                                   60, true);
+  equals_dense_while_nothing_is_evicted<TypeParam>(
+      "published", kvkeep::streaming_llm::published{.start = 4, .recent = 56}, 60, true);
+  equals_dense_while_nothing_is_evicted<TypeParam>("lm_infinite", kvkeep::lm_infinite{.sinks = 4, .window = 60}, 60,
+                                                   false);
+  equals_dense_while_nothing_is_evicted<TypeParam>("lm_infinite without sinks",
+                                                   kvkeep::lm_infinite{.sinks = 0, .window = 60}, 60, true);
 }
 
 TEST(Conformance, GroupedQueriesEqualRepeatedKeys) {

@@ -49,15 +49,15 @@ std::vector<event> history(dice& random, std::size_t events, std::size_t most_re
   return all;
 }
 
-template <class Policy>
+template <class Codec, class Policy>
 void run_history(const std::string& name, const Policy& policy, const words& meaning, std::size_t most_reserved,
                  const kvkeep::model_shape& shape, const kvkeep::position_encoding& positions, position first,
                  std::uint64_t seed) {
   SCOPED_TRACE(name + ", seed " + std::to_string(seed));
   dice random(seed);
   const kvkeep::cache_options options{.positions = positions, .max_step = max_step, .first_position = first};
-  auto cache = kvkeep::make_cache(shape, policy, options);
-  auto plain = kvkeep::make_cache(shape, policy, options);  // fed only what was committed
+  auto cache = kvkeep::make_cache<Codec, Codec>(shape, policy, options);
+  auto plain = kvkeep::make_cache<Codec, Codec>(shape, policy, options);  // fed only what was committed
   stream_model model(shape, meaning, {.positions = positions}, first);
   bool aborted = false;
 
@@ -111,20 +111,24 @@ void run_history(const std::string& name, const Policy& policy, const words& mea
   }
 }
 
-TEST(History, EqualsTheSlowModelAndThePlainFeed) {
+template <class Codec>
+class History : public testing::Test {};
+TYPED_TEST_SUITE(History, all_codecs);
+
+TYPED_TEST(History, EqualsTheSlowModelAndThePlainFeed) {
   const kvkeep::model_shape shapes[] = {{2, 4, 2, 8}, {1, 3, 3, 4}, {1, 6, 1, 16}};
   std::uint64_t seed = 1;
   for (const auto& shape : shapes) {
     for_each_policy(0, [&](const std::string& name, const auto& policy, const words& meaning, std::size_t reserved) {
       for (int repeat = 0; repeat < 2; ++repeat) {
-        run_history(name, policy, meaning, reserved, shape, kvkeep::rope{.theta = 100.0}, 0, seed++);
+        run_history<TypeParam>(name, policy, meaning, reserved, shape, kvkeep::rope{.theta = 100.0}, 0, seed++);
         if (testing::Test::HasFatalFailure()) return;
       }
     });
   }
 }
 
-TEST(History, HoldsForEveryEncodingAndStart) {
+TYPED_TEST(History, HoldsForEveryEncodingAndStart) {
   const kvkeep::model_shape shape{1, 4, 2, 8};
   const kvkeep::position_encoding encodings[] = {
       kvkeep::rope{.theta = 1000.0, .rotary_dim = 4, .layout = kvkeep::rope_layout::interleaved},
@@ -134,7 +138,7 @@ TEST(History, HoldsForEveryEncodingAndStart) {
   for (const auto& encoding : encodings) {
     for_each_policy(12345,
                     [&](const std::string& name, const auto& policy, const words& meaning, std::size_t reserved) {
-                      run_history(name, policy, meaning, reserved, shape, encoding, 12345, seed++);
+                      run_history<TypeParam>(name, policy, meaning, reserved, shape, encoding, 12345, seed++);
                     });
   }
 }

@@ -2,9 +2,14 @@
 #ifndef KVKEEP_TESTS_SUPPORT_CASES_HPP
 #define KVKEEP_TESTS_SUPPORT_CASES_HPP
 
+#include <gtest/gtest.h>
+
 #include "model.hpp"
 
 namespace kvkeep_test {
+
+/// Every codec there is: property tests run for each.
+using all_codecs = testing::Types<kvkeep::f32>;
 
 /// Calls f(name, policy, words, largest n that reserve may be asked for) for every policy under test, whose stream begins
 /// at `first`.

@@ -60,7 +60,7 @@ TEST(Cache, NoStepAllocates) {
       if (i % 50 == 20 && reserved > 0) cache.reserve(reserved / 2);
     }
     EXPECT_EQ(allocations() - before, 0U) << name;
-    EXPECT_EQ(told > 0, reserved > 0) << name;
+    EXPECT_GT(told, 0U) << name;
   });
 }
 

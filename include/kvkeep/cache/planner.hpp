@@ -223,5 +223,6 @@ template <policy_like Policy>
 KVKEEP_NAMESPACE_END
 
 #include "kvkeep/cache/planner_impl.hpp"
+#include "kvkeep/cache/planner_make_impl.hpp"
 
 #endif

@@ -1,0 +1,130 @@
+// planner_make_impl: how a planner is checked, measured and built. Included by planner.hpp.
+#ifndef KVKEEP_CACHE_PLANNER_MAKE_IMPL_HPP
+#define KVKEEP_CACHE_PLANNER_MAKE_IMPL_HPP
+
+#include <algorithm>
+
+#include "kvkeep/cache/planner.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// Tokens of one unit at most, so that slots and counts fit their types with room to spare.
+inline constexpr std::size_t token_limit = std::size_t{1} << 31;
+inline constexpr std::size_t step_limit = std::size_t{1} << 20;
+
+}  // namespace detail
+
+template <class Policy>
+planner<Policy>::planner(const model_shape& shape, const Policy& policy, const planner_options& options,
+                         detail::measure_t)
+    : shape_(shape),
+      policy_(policy),
+      rules_(policy_.rules()),
+      schedule_(rules_.when.schedule()),
+      options_(options),
+      next_(options.first_position),
+      keep_(detail::rule_tuple<retain_type>::of(rules_.retain)),
+      views_(rules_.select, rules_.distance) {
+  if constexpr (scope == kvkeep::scope::layer) units_ = shape.layers;
+  if constexpr (scope == kvkeep::scope::kv_head) units_ = shape.layers * shape.kv_heads;
+  keep_.describe(kept_);
+  if (schedule_.when != schedule::act::each_token) {
+    if (kept_.rest) *kept_.rest += static_cast<position>(options.max_step);
+    if (kept_.oldest) *kept_.oldest += static_cast<position>(options.max_step);
+  }
+  for (std::size_t u = 0; u < units_; ++u) {
+    kept_.capacity = (std::max)(kept_.capacity, held_at_most(u));
+    kept_.in_step = (std::max)(kept_.in_step, in_step(u));
+  }
+  kept_.read = schedule_.when == schedule::act::each_token ? kept_.capacity : kept_.in_step;
+  views_.set(kept_, options.first_position);
+}
+
+template <class Policy>
+void planner<Policy>::lay_out(detail::arena& memory) {
+  table_.lay_out(memory, units_, [&](std::size_t u) { return in_step(u); });
+  const std::size_t slots = table_.blocks() * block_tokens;
+  keep_.lay_out(memory, kept_.in_step, slots);
+  views_.lay_out(memory, kept_.in_step, table_.blocks());
+  plans_ = memory.take<plan_memory>(units_);
+  for (std::size_t u = 0; u < units_; ++u) {
+    const plan_memory mine{memory.take<token_drop>(in_step(u)),
+                           memory.take<token_move>(in_step(u)),
+                           memory.take<index_shift>(in_step(u)),
+                           memory.take<block_id>(detail::blocks_for(in_step(u))),
+                           {}};
+    if (!memory.measuring()) plans_[u] = mine;
+  }
+  death_ = memory.take<std::uint32_t>(slots);
+  alive_ = memory.take<std::uint32_t>(kept_.in_step);
+}
+
+template <class Policy>
+result<void> planner<Policy>::check(const model_shape& shape, const Policy& policy, const planner_options& options) {
+  if (auto ok = shape.check(); !ok) return ok;
+  if (auto ok = detail::check_of(policy); !ok) return ok;
+  if (options.max_step < 1 || options.max_step > detail::step_limit) {
+    return detail::bad_argument("max_step", options.max_step, fmt::format("1 .. {}", detail::step_limit));
+  }
+  if (options.first_position < 0 || options.first_position >= position_limit) {
+    return detail::bad_argument("first_position", options.first_position, fmt::format("0 .. {}", position_limit - 1));
+  }
+  const rules_type rules = policy.rules();
+  const keep_type keep(detail::rule_tuple<retain_type>::of(rules.retain));
+  if (auto ok = keep.check(); !ok) return ok;
+  if (auto ok = detail::check_of(rules.select); !ok) return ok;
+  if (auto ok = detail::check_of(rules.distance); !ok) return ok;
+  // Shares are added in long double: they may be anything up to 2^64 - 1.
+  const std::size_t layers = scope == kvkeep::scope::sequence ? 1 : shape.layers;
+  const std::size_t heads = scope == kvkeep::scope::kv_head ? shape.kv_heads : 1;
+  long double all = 0;
+  for (std::size_t l = 0; l < layers; ++l) {
+    for (std::size_t h = 0; h < heads; ++h) {
+      long double mine = 0;
+      for (const std::size_t share : keep.full_shares({l, h})) mine += static_cast<long double>(share);
+      if (mine < 1) return detail::bad_argument("retain", "0 tokens", "a policy that keeps at least one token");
+      if (mine > static_cast<long double>(detail::token_limit)) {
+        return detail::bad_argument("retain", fmt::format("{:.0f} tokens", static_cast<double>(mine)),
+                                    fmt::format("1 .. {} tokens a unit", detail::token_limit));
+      }
+      all += mine + 2 * static_cast<long double>(options.max_step) + 32;
+    }
+  }
+  if (all > 4.0e9L) {
+    return detail::bad_argument("retain", fmt::format("{:.0f} tokens in all units", static_cast<double>(all)),
+                                "less than 4000000000");
+  }
+  return {};
+}
+
+template <class Policy>
+result<planner<Policy>> planner<Policy>::try_make(const model_shape& shape, const Policy& policy,
+                                                  const planner_options& options) {
+  const auto bytes = try_bytes(shape, policy, options);
+  if (!bytes) return bytes.error();
+  planner made(shape, policy, options, detail::measure);
+  made.memory_ = detail::arena(*bytes);
+  if (made.memory_.measuring()) {
+    return detail::make_error(errc::capacity, "policy", fmt::format("no memory for {} bytes of tables", *bytes));
+  }
+  made.lay_out(made.memory_);
+  made.table_.reset();
+  for (plan_memory& p : made.plans_) p.plan = {};
+  return made;
+}
+
+template <class Policy>
+result<std::size_t> planner<Policy>::try_bytes(const model_shape& shape, const Policy& policy,
+                                               const planner_options& options) {
+  if (auto ok = check(shape, policy, options); !ok) return ok.error();
+  planner measured(shape, policy, options, detail::measure);
+  detail::arena ruler;
+  measured.lay_out(ruler);
+  return ruler.used();
+}
+
+KVKEEP_NAMESPACE_END
+
+#endif
