@@ -170,6 +170,18 @@ void check_options(const compare_options& options) {
   }
 }
 
+// A failure if `policy` keeps every token, but not as many as the stream has.
+void check_room(const kvkeep::any_policy& policy, const compare_options& options, const std::string& spec) {
+  policy.visit([&](const auto& preset) {
+    if constexpr (requires { preset.max_tokens; }) {
+      if (preset.max_tokens < options.tokens) {
+        throw failure(fmt::format("policy {}: max_tokens = {}; the stream has {} tokens", spec, preset.max_tokens,
+                                  options.tokens));
+      }
+    }
+  });
+}
+
 // The model's name: the directory's own, wherever it stands.
 std::string model_name(const std::filesystem::path& directory) {
   return std::filesystem::canonical(directory).filename().string();
@@ -202,6 +214,7 @@ comparison compare(const compare_options& options, const std::function<void(cons
     policies.push_back(value_or_fail(kvkeep::try_parse_policy(spec, {.max_tokens = options.tokens}), spec));
   }
   for (std::size_t i = 0; i < policies.size(); ++i) {
+    check_room(policies[i], options, options.policies[i]);
     // Thrown away at once: it shows that the last policy fits the model before the first has run for an hour.
     static_cast<void>(make_cache(config, policies[i], options, options.policies[i]));
   }

@@ -7,6 +7,7 @@
 #include <Eigen/Core>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <ios>
@@ -98,6 +99,10 @@ safetensors::safetensors(const std::filesystem::path& path) : path_(path.string(
         continue;
       }
       const auto& offsets = value.at("data_offsets");
+      const auto& extents = value.at("shape");
+      if (!offsets.is_array() || offsets.size() != 2 || !extents.is_array()) {
+        throw malformed();
+      }
       const std::uint64_t first = whole_number(offsets.at(0));
       const std::uint64_t last = whole_number(offsets.at(1));
       if (first > last || last > std::numeric_limits<std::uint64_t>::max() - start) {
@@ -107,7 +112,7 @@ safetensors::safetensors(const std::filesystem::path& path) : path_(path.string(
         throw truncated(start + last);
       }
       std::vector<std::size_t> shape;
-      for (const auto& extent : value.at("shape")) {
+      for (const auto& extent : extents) {
         shape.push_back(whole_number(extent));
       }
       entries_[name] = {.dtype = value.at("dtype").get<std::string>(),
@@ -117,6 +122,23 @@ safetensors::safetensors(const std::filesystem::path& path) : path_(path.string(
     }
   } catch (const nlohmann::json::exception&) {
     throw malformed();
+  }
+  refuse_overlaps();
+}
+
+void safetensors::refuse_overlaps() const {
+  std::vector<std::pair<const std::string*, const entry*>> tensors;
+  for (const auto& [name, tensor] : entries_) {
+    if (tensor.first < tensor.last) {
+      tensors.emplace_back(&name, &tensor);
+    }
+  }
+  std::sort(tensors.begin(), tensors.end(),
+            [](const auto& a, const auto& b) { return a.second->first < b.second->first; });
+  for (std::size_t i = 1; i < tensors.size(); ++i) {
+    if (tensors[i].second->first < tensors[i - 1].second->last) {
+      throw failure(fmt::format("{}: tensors {} and {} overlap", path_, *tensors[i - 1].first, *tensors[i].first));
+    }
   }
 }
 

@@ -37,6 +37,9 @@ class safetensors {
     bool was_read = false;
   };
 
+  // A failure if two tensors share bytes, which the format forbids.
+  void refuse_overlaps() const;
+
   std::string path_;
   std::ifstream file_;
   std::map<std::string, entry> entries_;

@@ -30,40 +30,97 @@ struct score_options {
 struct attend_scratch {
   std::span<float> turned{};  ///< the queries of a group turned to one angle and scaled, [group][head_dim]
   std::span<float> scores{};  ///< scores of one block, [group][16]
-  std::span<float> block{};   ///< one block of keys decoded, [head_dim][16]; also room for a value row
+  std::span<float> block{};   ///< one block decoded: keys [head_dim][16], then values [16][head_dim]
 };
 
 namespace detail {
 
-/// Adds the keys of one block, whose scores are in scratch.scores, to the states of the group.
+/// Heads of a group that are worked on together, so that a row of keys or values is read once for all of them.
+inline constexpr std::size_t heads_at_once = 4;
+/// Components of an output that are summed in registers.
+inline constexpr std::size_t components_at_once = 16;
+
+/// Calls f<n>(first) for runs of n = 4, 2 or 1 heads that make up a group.
+template <class F>
+inline void for_heads(std::size_t group, const F& f) noexcept {
+  std::size_t g = 0;
+  for (; g + heads_at_once <= group; g += heads_at_once) f.template operator()<heads_at_once>(g);
+  if (group - g >= 2) {
+    f.template operator()<2>(g);
+    g += 2;
+  }
+  if (g < group) f.template operator()<1>(g);
+}
+
+/// Raises the maximum of a state to that of the scores of the rows in mask, and turns scores [16] into weights.
+inline void soften(float* scores, std::uint32_t mask, softmax_state& state) noexcept {
+  float top = state.max;
+  for (std::size_t r = 0; r < block_tokens; ++r) {
+    if ((mask >> r & 1U) != 0 && scores[r] > top) top = scores[r];
+  }
+  if (top > state.max) {
+    const float shrink = exp_below(state.max - top);
+    state.sum *= shrink;
+    for (float& x : state.accumulated) x *= shrink;
+    state.max = top;
+  }
+  for (std::size_t r = 0; r < block_tokens; ++r) scores[r] = exp_below(scores[r] - top);
+  for (std::uint32_t left = mask; left != 0; left &= left - 1) state.sum += scores[std::countr_zero(left)];
+}
+
+/// Adds the values of the rows in mask, times their weights, to Heads accumulators, components first .. first + Width - 1.
+template <std::size_t Heads, std::size_t Width>
+inline void add_values(const float* values, const float* weights, std::uint32_t mask, std::size_t dim,
+                       std::size_t first, std::span<softmax_state> states) noexcept {
+  float sum[Heads][Width];
+  for (std::size_t g = 0; g < Heads; ++g) {
+    for (std::size_t c = 0; c < Width; ++c) sum[g][c] = states[g].accumulated[first + c];
+  }
+  for (std::uint32_t left = mask; left != 0; left &= left - 1) {
+    const auto r = static_cast<std::size_t>(std::countr_zero(left));
+    const float* const row = values + r * dim + first;
+    for (std::size_t g = 0; g < Heads; ++g) {
+      const float weight = weights[g * block_tokens + r];
+      for (std::size_t c = 0; c < Width; ++c) sum[g][c] += weight * row[c];
+    }
+  }
+  for (std::size_t g = 0; g < Heads; ++g) {
+    for (std::size_t c = 0; c < Width; ++c) states[g].accumulated[first + c] = sum[g][c];
+  }
+}
+
+/// scores[g][r] = turned[g] . key r for the 16 keys of a block and Heads heads, keys [head_dim][16].
+template <std::size_t Heads>
+inline void dot_keys(const float* keys, const float* turned, std::size_t dim, float* scores) noexcept {
+  float sum[Heads][block_tokens] = {};
+  for (std::size_t c = 0; c < dim; ++c) {
+    const float* const row = keys + c * block_tokens;
+    for (std::size_t g = 0; g < Heads; ++g) {
+      const float query = turned[g * dim + c];
+      for (std::size_t r = 0; r < block_tokens; ++r) sum[g][r] += query * row[r];
+    }
+  }
+  for (std::size_t g = 0; g < Heads; ++g) {
+    for (std::size_t r = 0; r < block_tokens; ++r) scores[g * block_tokens + r] = sum[g][r];
+  }
+}
+
+/// Adds the keys of one block, whose scores [group][16] are in scratch, to the states of the group.
 template <class Lane>
 void add_block(const Lane& lane, std::uint32_t block, std::uint32_t mask, const attend_scratch& scratch,
                std::span<softmax_state> states) noexcept {
   const std::size_t dim = lane.head_dim();
-  const std::byte* const stored = lane.value_block(block);
-  for (std::size_t g = 0; g < states.size(); ++g) {
-    float* const score = scratch.scores.data() + g * block_tokens;
-    softmax_state& state = states[g];
-    float top = state.max;
-    for (std::size_t r = 0; r < block_tokens; ++r) {
-      if ((mask >> r & 1U) != 0 && score[r] > top) top = score[r];
+  float* const weights = scratch.scores.data();
+  for (std::size_t g = 0; g < states.size(); ++g) soften(weights + g * block_tokens, mask, states[g]);
+  const float* const values = Lane::value_codec::values(lane.value_block(block), dim, scratch.block.data());
+  for_heads(states.size(), [&]<std::size_t Heads>(std::size_t g) {
+    const std::span<softmax_state> some = states.subspan(g, Heads);
+    std::size_t c = 0;
+    for (; c + components_at_once <= dim; c += components_at_once) {
+      add_values<Heads, components_at_once>(values, weights + g * block_tokens, mask, dim, c, some);
     }
-    float* const sum = state.accumulated.data();
-    if (top > state.max) {
-      const float shrink = exp_below(state.max - top);
-      state.sum *= shrink;
-      for (std::size_t c = 0; c < dim; ++c) sum[c] *= shrink;
-      state.max = top;
-    }
-    for (std::size_t r = 0; r < block_tokens; ++r) score[r] = exp_below(score[r] - top);
-    for (std::uint32_t left = mask; left != 0; left &= left - 1) {
-      const auto r = static_cast<std::size_t>(std::countr_zero(left));
-      const float* const value = Lane::value_codec::value(stored, r, dim, scratch.block.data());
-      const float weight = score[r];
-      state.sum += weight;
-      for (std::size_t c = 0; c < dim; ++c) sum[c] += weight * value[c];
-    }
-  }
+    for (; c < dim; ++c) add_values<Heads, 1>(values, weights + g * block_tokens, mask, dim, c, some);
+  });
 }
 
 /// Softcap and ALiBi on the scores of one block.
@@ -84,19 +141,12 @@ inline void finish_scores(const score_options& options, std::uint32_t block, std
   }
 }
 
-/// scores[g][r] = turned[g] . key r for the 16 keys of a block, keys [head_dim][16].
+/// The scores of all heads of a group, [group][16].
 inline void block_scores(const float* keys, const float* turned, std::size_t group, std::size_t dim,
                          float* scores) noexcept {
-  for (std::size_t g = 0; g < group; ++g) {
-    float sum[block_tokens] = {};
-    const float* const query = turned + g * dim;
-    for (std::size_t c = 0; c < dim; ++c) {
-      const float q = query[c];
-      const float* const row = keys + c * block_tokens;
-      for (std::size_t r = 0; r < block_tokens; ++r) sum[r] += q * row[r];
-    }
-    for (std::size_t r = 0; r < block_tokens; ++r) scores[g * block_tokens + r] = sum[r];
-  }
+  for_heads(group, [&]<std::size_t Heads>(std::size_t g) {
+    dot_keys<Heads>(keys, turned + g * dim, dim, scores + g * block_tokens);
+  });
 }
 
 }  // namespace detail

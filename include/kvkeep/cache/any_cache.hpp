@@ -17,6 +17,11 @@ namespace detail {
 /// What any_cache asks of the cache it holds.
 class cache_interface {
  public:
+  cache_interface() = default;
+  cache_interface(const cache_interface&) = delete;
+  cache_interface(cache_interface&&) = delete;
+  cache_interface& operator=(const cache_interface&) = delete;
+  cache_interface& operator=(cache_interface&&) = delete;
   virtual ~cache_interface() = default;
   [[nodiscard]] virtual result<void> begin(std::size_t n) = 0;
   [[nodiscard]] virtual result<void> attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
@@ -48,8 +53,8 @@ class cache_model final : public cache_interface {
     return core_->attend(layer, q, k, v, out);
   }
   result<void> commit(std::size_t count, const commit_evidence& e) override { return core_->commit(count, e); }
-  void abort() noexcept override { core_->plan.abort(); }
-  std::size_t step_tokens() const noexcept override { return core_->plan.step_tokens(); }
+  void abort() noexcept override { core_->abort(); }
+  std::size_t step_tokens() const noexcept override { return core_->step_tokens(); }
   result<void> reserve(std::size_t n) override { return core_->reserve(n); }
   result<void> erase(position first, position last) override { return core_->erase(first, last); }
   result<void> end_turn() override { return core_->plan.try_end_turn(); }
@@ -67,54 +72,8 @@ class cache_model final : public cache_interface {
 
 }  // namespace detail
 
-/// An open step of an any_cache; see cache_step.
-class any_step {
- public:
-  any_step(any_step&& other) noexcept : cache_(std::exchange(other.cache_, nullptr)) {}
-  any_step& operator=(any_step&& other) noexcept {
-    if (this != &other) {
-      leave();
-      cache_ = std::exchange(other.cache_, nullptr);
-    }
-    return *this;
-  }
-  ~any_step() { leave(); }
-
-  [[nodiscard]] bool open() const noexcept { return cache_ != nullptr; }
-  [[nodiscard]] std::size_t tokens() const noexcept { return open() ? cache_->step_tokens() : 0; }
-
-  [[nodiscard]] result<void> try_attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
-                                        rows_view<const float> v, rows_view<float> out) {
-    if (!open()) return detail::make_error(errc::wrong_state, "attend", "attend on a step that is closed");
-    return cache_->attend(layer, q, k, v, out);
-  }
-  [[nodiscard]] result<void> try_commit(std::size_t count, const commit_evidence& evidence = {}) {
-    if (!open()) return detail::make_error(errc::wrong_state, "commit", "commit on a step that is closed");
-    if (auto ok = cache_->commit(count, evidence); !ok) return ok;
-    cache_ = nullptr;
-    return {};
-  }
-  [[nodiscard]] result<void> try_commit(const commit_evidence& evidence = {}) { return try_commit(tokens(), evidence); }
-
-#if KVKEEP_EXCEPTIONS
-  void attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k, rows_view<const float> v,
-              rows_view<float> out) {
-    detail::unwrap(try_attend(layer, q, k, v, out));
-  }
-  void commit(std::size_t count, const commit_evidence& evidence = {}) { detail::unwrap(try_commit(count, evidence)); }
-  void commit(const commit_evidence& evidence = {}) { detail::unwrap(try_commit(evidence)); }
-#endif
-
- private:
-  friend class any_cache;
-  explicit any_step(detail::cache_interface* cache) noexcept : cache_(cache) {}
-  void leave() noexcept {
-    if (cache_ != nullptr) cache_->abort();
-    cache_ = nullptr;
-  }
-
-  detail::cache_interface* cache_;
-};
+/// An open step of an any_cache.
+using any_step = basic_step<detail::cache_interface>;
 
 /// A cache under any preset. The functions are those of `cache`.
 class any_cache {

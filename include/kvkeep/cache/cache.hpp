@@ -16,80 +16,9 @@
 #include <vector>
 
 #include "kvkeep/cache/cache_core.hpp"
+#include "kvkeep/cache/step.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
-
-/// An open step of a cache. Leaving its scope without commit undoes it. Movable; must not outlive the cache.
-template <class Policy, codec KeyCodec, codec ValueCodec>
-class cache_step {
- public:
-  using core_type = detail::cache_core<Policy, KeyCodec, ValueCodec>;
-
-  cache_step(cache_step&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
-  cache_step& operator=(cache_step&& other) noexcept {
-    if (this != &other) {
-      leave();
-      core_ = std::exchange(other.core_, nullptr);
-    }
-    return *this;
-  }
-  ~cache_step() { leave(); }
-
-  /// Whether the step is still open.
-  [[nodiscard]] bool open() const noexcept { return core_ != nullptr; }
-  /// Tokens of the step; 0 when it is closed.
-  [[nodiscard]] std::size_t tokens() const noexcept { return open() ? core_->plan.step_tokens() : 0; }
-
-  /// Stores the step's keys and values of one layer and computes the attention of its queries.
-  /// q [n, query_heads, head_dim], k and v [n, kv_heads, head_dim] before RoPE (after it with rope::applied), out
-  /// [n, query_heads, head_dim]; out must not overlap the others. Layers in any order, each once.
-  /// Errors (nothing is changed): the step is closed; layer out of range or attended already; a shape or stride that does
-  /// not fit. Values are not scanned: a non-finite row changes only what reads it. Cost: one pass over what is read.
-  [[nodiscard]] result<void> try_attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
-                                        rows_view<const float> v, rows_view<float> out) {
-    if (!open()) return closed("attend");
-    return core_->attend(layer, q, k, v, out);
-  }
-
-  /// Makes the first `count` tokens (default all) and what the policy drops final, and closes the step; equals
-  /// begin(count) with those tokens and commit(). commit(0) undoes the step.
-  /// Errors (the step stays open and unchanged): the step is closed; a layer was not attended; count above the step's
-  /// tokens; evidence missing, of the wrong number, NaN, or not asked for.
-  [[nodiscard]] result<void> try_commit(std::size_t count, const commit_evidence& evidence = {}) {
-    if (!open()) return closed("commit");
-    if (auto ok = core_->commit(count, evidence); !ok) return ok;
-    core_ = nullptr;
-    return {};
-  }
-  [[nodiscard]] result<void> try_commit(const commit_evidence& evidence = {}) {
-    if (!open()) return closed("commit");
-    return try_commit(tokens(), evidence);
-  }
-
-#if KVKEEP_EXCEPTIONS
-  void attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k, rows_view<const float> v,
-              rows_view<float> out) {
-    detail::unwrap(try_attend(layer, q, k, v, out));
-  }
-  void commit(std::size_t count, const commit_evidence& evidence = {}) { detail::unwrap(try_commit(count, evidence)); }
-  void commit(const commit_evidence& evidence = {}) { detail::unwrap(try_commit(evidence)); }
-#endif
-
- private:
-  template <class, codec, codec>
-  friend class cache;
-  explicit cache_step(core_type* core) noexcept : core_(core) {}
-
-  [[nodiscard]] static error closed(std::string_view call) {
-    return detail::make_error(errc::wrong_state, call, fmt::format("{} on a step that is closed", call));
-  }
-  void leave() noexcept {
-    if (core_ != nullptr) core_->plan.abort();
-    core_ = nullptr;
-  }
-
-  core_type* core_;
-};
 
 template <class Policy, codec KeyCodec = f32, codec ValueCodec = f32>
 class cache {
@@ -97,7 +26,7 @@ class cache {
   using core_type = detail::cache_core<Policy, KeyCodec, ValueCodec>;
 
  public:
-  using step = cache_step<Policy, KeyCodec, ValueCodec>;
+  using step = basic_step<core_type>;
 
   /// A cache for `shape`. Errors: shape, policy or options out of range; an option that cannot act; not enough memory.
   [[nodiscard]] static result<cache> try_make(const model_shape& shape, const Policy& policy,

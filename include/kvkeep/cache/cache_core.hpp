@@ -115,6 +115,10 @@ class cache_core {
     return {};
   }
 
+  void abort() noexcept { plan.abort(); }
+  /// Tokens of the open step; 0: none is open.
+  [[nodiscard]] std::size_t step_tokens() const noexcept { return plan.step_tokens(); }
+
   [[nodiscard]] result<void> reserve(std::size_t n) {
     if (auto ok = plan.try_reserve(n); !ok) return ok;
     settle(drop_reason::reserved);

@@ -22,8 +22,8 @@ KVKEEP_NAMESPACE_BEGIN
 /// * `read_key / read_value(block, row, out)`: decodes it to out [d].
 /// * `move_key / move_value(from, row, to, row, d)`: copies a stored row bit for bit.
 /// * `dot_key(block, row, query)`: the dot product of a key with query [d], fp32 accumulation.
-/// * `keys(block, d, scratch)`: the block as floats [d][16]; `value(block, row, d, scratch)`: a row as floats [d].
-///   scratch has room for the result, [d][16] or [d]; a codec that stores floats returns the block itself.
+/// * `keys(block, d, scratch)`: a block of keys as floats [d][16]; `values(block, d, scratch)`: one of values, [16][d].
+///   scratch has room for the result; a codec that stores floats returns the block itself.
 template <class C>
 concept codec = requires(std::size_t d, std::byte* block, const std::byte* stored, std::size_t row,
                          std::span<const float> in, std::span<float> out, float* scratch) {
@@ -39,7 +39,7 @@ concept codec = requires(std::size_t d, std::byte* block, const std::byte* store
   { C::move_value(stored, row, block, row, d) } -> std::same_as<void>;
   { C::dot_key(stored, row, in) } -> std::same_as<float>;
   { C::keys(stored, d, scratch) } -> std::same_as<const float*>;
-  { C::value(stored, row, d, scratch) } -> std::same_as<const float*>;
+  { C::values(stored, d, scratch) } -> std::same_as<const float*>;
 };
 
 KVKEEP_NAMESPACE_END

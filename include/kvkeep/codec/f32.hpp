@@ -58,9 +58,8 @@ struct f32 {
     return sum;
   }
   [[nodiscard]] static const float* keys(const std::byte* block, std::size_t, float*) noexcept { return floats(block); }
-  [[nodiscard]] static const float* value(const std::byte* block, std::size_t row, std::size_t head_dim,
-                                          float*) noexcept {
-    return floats(block) + row * head_dim;
+  [[nodiscard]] static const float* values(const std::byte* block, std::size_t, float*) noexcept {
+    return floats(block);
   }
 
  private:
