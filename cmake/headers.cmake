@@ -42,6 +42,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/policy/sliding_window.hpp
     include/kvkeep/policy/spec.hpp
     include/kvkeep/policy/streaming_llm.hpp
+    include/kvkeep/policy/traits.hpp
     include/kvkeep/position/distance.hpp
     include/kvkeep/position/encoding.hpp
     include/kvkeep/position/rope_frequencies.hpp

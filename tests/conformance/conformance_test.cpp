@@ -4,23 +4,11 @@
 namespace kvkeep_test {
 namespace {
 
-/// A user's rule: keeps every n-th token for long, in a share of its own.
-struct every_nth {
-  std::size_t n = 5;
-  std::size_t count = 8;
-  [[nodiscard]] std::size_t share() const { return count; }
-  [[nodiscard]] bool claims(const kvkeep::held_token& t) const { return t.number % static_cast<position>(n) == 0; }
-};
-
 TEST(Conformance, PlannersKeepTheirPromises) {
   std::uint64_t seed = 1;
   for_each_policy(7, [&](const std::string& name, const auto& policy, const words&, std::size_t) {
     conforms(name, policy, seed++);
   });
-  conforms("a user's rule",
-           kvkeep::policy{kvkeep::keep{kvkeep::sinks{2}, kvkeep::recent{12}, every_nth{}}, kvkeep::read_all{},
-                          kvkeep::cache_distance{}, kvkeep::each_token{}},
-           seed++);
   conforms("refusing before_step",
            kvkeep::policy{kvkeep::keep{kvkeep::sinks{3}, kvkeep::recent{25}}, kvkeep::read_all{},
                           kvkeep::cache_distance{}, kvkeep::before_step{}},
@@ -39,11 +27,6 @@ TYPED_TEST(EveryCodec, ChunksDoNotMatter) {
       chunk_invariant<TypeParam>(name, policy, encoding, seed++);
     });
   }
-  // Scattered ranks under the cache distance: keys stored raw, slots used again and again.
-  chunk_invariant<TypeParam>("a user's rule",
-                             kvkeep::policy{kvkeep::keep{kvkeep::sinks{2}, kvkeep::recent{12}, every_nth{}},
-                                            kvkeep::read_all{}, kvkeep::cache_distance{}, kvkeep::each_token{}},
-                             kvkeep::rope{.theta = 100.0}, seed++);
 }
 
 TYPED_TEST(EveryCodec, WithoutEvictionAllAreDense) {
@@ -102,6 +85,32 @@ struct ragged {
   static constexpr bool leaves_runs = true;
   [[nodiscard]] std::size_t share(const kvkeep::unit_place& p) const { return 5 + 9 * p.layer + 4 * p.kv_head; }
 };
+
+/// A budget per layer.
+struct by_layer {
+  static constexpr kvkeep::scope scope = kvkeep::scope::layer;
+  static constexpr bool leaves_runs = true;
+  [[nodiscard]] std::size_t share(const kvkeep::unit_place& p) const { return 6 + 11 * p.layer; }
+};
+
+TEST(Conformance, LayersWithBudgetsOfTheirOwn) {
+  constexpr kvkeep::model_shape shape{3, 4, 2, 8};
+  auto cache = kvkeep::make_cache(shape, kvkeep::policy{kvkeep::keep{by_layer{}}}, {.max_step = 6});
+  ASSERT_EQ(cache.units(), 3U);
+  std::vector<kvkeep::cache<kvkeep::sliding_window>> whole;
+  for (std::size_t l = 0; l < 3; ++l) {
+    whole.push_back(
+        kvkeep::make_cache(shape, kvkeep::sliding_window{.window = by_layer{}.share({l, 0})}, {.max_step = 6}));
+  }
+  for (std::size_t i = 0; i < 30; ++i) {
+    const auto out = feed(cache, shape, 1 + i % 6);
+    for (std::size_t l = 0; l < 3; ++l) {
+      EXPECT_EQ(out[l], feed(whole[l], shape, 1 + i % 6)[l]);
+      EXPECT_EQ(cache.held(cache.unit_of(l, 1)), whole[l].held());
+      EXPECT_EQ(stored(cache, l, 1), stored(whole[l], l, 1));
+    }
+  }
+}
 
 TEST(Conformance, RaggedUnitsEqualCachesOfTheirOwn) {
   // A cache with a budget per head gives what one cache a head gives, and takes less memory than equal budgets.

@@ -11,6 +11,14 @@ namespace kvkeep_test {
 /// Every codec there is: property tests run for each.
 using all_codecs = testing::Types<kvkeep::f32>;
 
+/// A user's rule: keeps every n-th token for long, in a share of its own.
+struct every_nth {
+  std::size_t n = 5;
+  std::size_t count = 8;
+  [[nodiscard]] std::size_t share() const { return count; }
+  [[nodiscard]] bool claims(const kvkeep::held_token& t) const { return t.number % static_cast<position>(n) == 0; }
+};
+
 /// Calls f(name, policy, words, largest n that reserve may be asked for) for every policy under test, whose stream begins
 /// at `first`.
 template <class F>
@@ -75,6 +83,29 @@ void for_each_policy(position first, const F& f) {
     f("sinks, pinned, recent",
       policy{keep{sinks{2}, pinned{20, 26}, recent{15}}, read_all{}, cache_distance{}, each_token{}}, w,
       std::size_t{15});
+  }
+  {
+    // Every fifth token of the past, eight of them: ranks scattered over reused slots, keys stored raw.
+    words w = sinks_and_window(first, 0, 12);
+    w.capacity = 2 + 12 + 8;
+    w.keep = [=](const positions& list, std::size_t less) {
+      const std::size_t from_marks = std::min<std::size_t>(less, 8);
+      const std::size_t window = 12 - std::min<std::size_t>(less - from_marks, 12);
+      positions kept;
+      positions rest;
+      for (const position p : list) (p - first < 2 ? kept : rest).push_back(p);
+      const positions recent_ones = newest(rest, window);
+      rest.resize(rest.size() - recent_ones.size());
+      positions fifth;
+      for (const position p : rest) {
+        if ((p - first) % 5 == 0) fifth.push_back(p);
+      }
+      for (const position p : newest(fifth, 8 - from_marks)) kept.push_back(p);
+      kept.insert(kept.end(), recent_ones.begin(), recent_ones.end());
+      return kept;
+    };
+    f("every fifth", policy{keep{sinks{2}, recent{12}, every_nth{}}, read_all{}, cache_distance{}, each_token{}}, w,
+      std::size_t{20});
   }
   for (const bool before : {true, false}) {
     words w = sinks_and_window(first, 0, 0);

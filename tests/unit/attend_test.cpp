@@ -183,6 +183,58 @@ TEST(Reference, ByProductsAreThoseOfTheSoftmax) {
   }
 }
 
+TEST(Reference, WindowRowsAreTheNewestQueries) {
+  const kvkeep::model_shape shape{1, 2, 1, 4};
+  const layer_rows rows = rows_of(shape, 0, 0, 6);
+  const auto causal = [](std::size_t t, std::size_t j) -> std::optional<kvkeep::position> {
+    if (j > t) return std::nullopt;
+    return static_cast<kvkeep::position>(t - j);
+  };
+  const auto run = [&](std::size_t queries, std::size_t window) {
+    return kvkeep::reference_attention(view(rows.q, queries, 2, 4), view(rows.k, 6, 1, 4), view(rows.v, 6, 1, 4),
+                                       {.window = window}, causal);
+  };
+  const auto all = run(6, 2);
+  ASSERT_EQ(all.window_rows.size(), 2U * 2 * 6);
+  for (std::size_t h = 0; h < 2; ++h) {
+    for (std::size_t j = 0; j < 6; ++j) {
+      EXPECT_EQ(all.window_rows[(h * 2 + 1) * 6 + j], all.last_row[h * 6 + j]);
+      EXPECT_EQ(all.window_rows[(h * 2) * 6 + j], run(5, 0).last_row[h * 6 + j]) << "the row of the query before";
+    }
+  }
+}
+
+TEST(Attend, TellsAnObserverTheScoresOfEveryBlock) {
+  const fixture f({1, 2, 1, 8}, 20, 6);
+  outcome out(2, 8);
+  std::vector<std::vector<float>> scores(2, std::vector<float>(20));
+  std::vector<float> turned(16);
+  std::vector<float> room(32);
+  std::vector<float> block(128);
+  const std::vector<kvkeep::key_span> spans{{0, 0, 0xFFFF}, {0, 1, 0xF}};
+  const std::vector<kvkeep::position> away(32, 0);
+  kvkeep::attend(
+      f.store.view(0), {spans, away, 20},
+      [&](kvkeep::position, std::size_t g, std::span<float> row) {
+        for (std::size_t c = 0; c < 8; ++c) row[c] = f.query.q[g * 8 + c] * 0.5F;
+      },
+      {.scale = 0.5F}, {turned, room, block}, out.states,
+      [&](std::uint32_t b, std::uint32_t mask, const float* s, std::span<const kvkeep::softmax_state>) {
+        for (std::size_t r = 0; r < 16; ++r) {
+          if ((mask >> r & 1U) == 0) continue;
+          for (std::size_t g = 0; g < 2; ++g) scores[g][b * 16 + r] = s[g * 16 + r];
+        }
+      });
+  kvkeep::reference_attention_result truth;
+  expected(f, {.scale = 0.5}, 20, &truth);
+  for (std::size_t g = 0; g < 2; ++g) {
+    for (std::size_t j = 0; j < 20; ++j) {
+      EXPECT_NEAR(std::exp(static_cast<double>(scores[g][j] - out.states[g].log_sum_exp())), truth.mass[g * 20 + j],
+                  1e-6);
+    }
+  }
+}
+
 TEST(Store, IsAKeySource) {
   static_assert(kvkeep::key_source<kvkeep::lane_view<kvkeep::f32, kvkeep::f32>>);
   const fixture f({1, 1, 1, 24}, 40, 8);

@@ -56,6 +56,18 @@ TEST(BadInput, Policies) {
                "pinned.first", "pinned.first = -1");
   expect_error(with(kvkeep::policy{kvkeep::recent{9}, kvkeep::read_all{}, kvkeep::beyond{0, 3}}),
                errc::invalid_argument, "beyond.window", "beyond.window = 0");
+  constexpr auto huge = static_cast<std::size_t>(-1);
+  const auto far = [&](const auto& distance) {
+    return kvkeep::try_make_cache(shape, kvkeep::policy{kvkeep::recent{9}, kvkeep::read_all{}, distance});
+  };
+  expect_error(far(kvkeep::beyond{huge, 3}), errc::invalid_argument, "beyond.window", "allowed: 1 .. 2147483647");
+  expect_error(far(kvkeep::beyond{3, huge}), errc::invalid_argument, "beyond.at", "allowed: 0 .. 2147483647");
+  expect_error(far(kvkeep::clamped_distance{huge}), errc::invalid_argument, "clamped_distance.limit", "allowed: 0 ..");
+  expect_error(far(kvkeep::settled_cache_distance{4, 0}), errc::invalid_argument, "settled_cache_distance.window",
+               "= 0");
+  expect_error(far(kvkeep::retrieved_at{huge, kvkeep::true_distance{}}), errc::invalid_argument, "retrieved_at.at",
+               "allowed: 0 ..");
+  expect_error(far(kvkeep::retrieved_at{3, kvkeep::beyond{0, 1}}), errc::invalid_argument, "beyond.window", "= 0");
   expect_error(kvkeep::try_make_cache({65536, 1, 1, 65536}, kvkeep::dense{.max_tokens = 2147483647}), errc::capacity,
                "policy", "no machine has memory for 9.22e+18 keys and values");
 }
@@ -208,6 +220,18 @@ TEST(BadInput, Reference) {
                "[2, 2, 8]");
   expect_error(kvkeep::try_reference_attention(q, k, k, {.positions = kvkeep::rope{.theta = 0}}, all),
                errc::invalid_argument, "theta", "= 0");
+  expect_error(kvkeep::try_reference_attention(q, k, k, {.sink_logits = {1}}, all), errc::invalid_argument,
+               "sink_logits", "1 values; allowed: none or query_heads = 4");
+  expect_error(kvkeep::try_reference_attention(q, k, k, {.sink_logits = {1, 2, 3, NAN}}, all), errc::invalid_argument,
+               "sink_logits", "nan");
+  expect_error(kvkeep::try_reference_attention(q, k, k, {.scale = NAN}, all), errc::invalid_argument, "scale", "nan");
+  expect_error(kvkeep::try_reference_attention(q, k, k, {.softcap = -1}, all), errc::invalid_argument, "softcap", "-1");
+  expect_error(kvkeep::try_reference_attention(q, k, k, {.window = 4}, all), errc::invalid_argument, "window",
+               "allowed: 0 .. 3");
+  expect_error(kvkeep::try_reference_attention(q, {nullptr, 3, 2, 8}, k, {}, all), errc::invalid_argument, "k.data",
+               "null");
+  expect_error(kvkeep::try_reference_attention({rows.q.data(), 3, 4, 8, 9}, k, k, {}, all), errc::invalid_argument,
+               "q.token_stride", "9");
   expect_error(kvkeep::try_reference_attention(q, k, k, {.positions = kvkeep::alibi{{1}}}, all), errc::invalid_argument,
                "alibi.slopes", "1 values");
 }

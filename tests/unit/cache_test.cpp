@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <stdexcept>
+
 #include "../support/allocations.hpp"
 #include "../support/cases.hpp"
 #include "../support/rows.hpp"
@@ -89,6 +91,31 @@ TEST(Cache, TellsWhatWasDroppedAndWhy) {
       {evicted, {1, 2, 3, 4, 5, 6}}, {erased, {7}}, {reserved, {8}}, {cleared, {0, 9}}};
   EXPECT_EQ(heard, expected);
   EXPECT_EQ(cache.next_position(), 0);
+}
+
+TEST(Cache, AListenerThatThrowsChangesNothing) {
+  bool angry = true;
+  const auto listener = [&](const kvkeep::drop_event&) {
+    if (angry) throw std::runtime_error("listener");
+  };
+  auto cache = kvkeep::make_cache(shape, kvkeep::sliding_window{.window = 3}, {.max_step = 4, .on_drop = listener});
+  auto twin = kvkeep::make_cache(shape, kvkeep::sliding_window{.window = 3}, {.max_step = 4});
+  feed(twin, shape, 4);
+  {
+    auto first = cache.begin(4);
+    attend_all(first, shape, 0);
+    EXPECT_THROW(first.commit(), std::runtime_error);
+    EXPECT_FALSE(first.open()) << "the commit has happened";
+    EXPECT_EQ(cache.held(), twin.held());
+    angry = false;
+    auto second = cache.begin(2);
+    { auto gone = std::move(first); }
+    EXPECT_EQ(second.tokens(), 2U) << "the first step's end does not touch the second";
+    attend_all(second, shape, 4);
+    second.commit();
+  }
+  feed(twin, shape, 2);
+  EXPECT_EQ(stored(cache, 1, 1), stored(twin, 1, 1));
 }
 
 TEST(Cache, KeepsBlocksFew) {
@@ -201,6 +228,17 @@ TEST(Cache, MovesWithAnOpenStep) {
   EXPECT_FALSE(step.open());
 }
 
+TEST(AnyCache, BytesPromisedAreBytesUsed) {
+  for (const auto& spec : kvkeep::policy_specs()) {
+    const auto policy = kvkeep::parse_policy(spec.name, {.max_tokens = 100});
+    const kvkeep::cache_bytes promised = kvkeep::cache_bytes_of(shape, policy, {.max_step = 32});
+    const std::size_t before = bytes_allocated();
+    auto cache = kvkeep::make_cache(shape, policy, {.max_step = 32});
+    EXPECT_EQ(bytes_allocated() - before, promised.total) << spec.name;
+    EXPECT_EQ(cache.bytes().total, promised.total);
+  }
+}
+
 TEST(AnyCache, DoesWhatItsPolicyDoes) {
   const auto policy = kvkeep::parse_policy("lm_infinite:sinks=2,window=9,limit_distance=5");
   auto any = kvkeep::make_cache(shape, policy, {.max_step = 8});
@@ -221,7 +259,10 @@ TEST(AnyCache, DoesWhatItsPolicyDoes) {
   any.erase(47, 48);
   plain.erase(47, 48);
   EXPECT_EQ(any.held(), plain.held());
-  EXPECT_EQ(any.bytes().total, plain.bytes().total);
+  EXPECT_EQ(any.bytes().keys, plain.bytes().keys);
+  EXPECT_EQ(any.capacity(), plain.capacity());
+  EXPECT_EQ(any.block_count(), plain.block_count());
+  EXPECT_EQ(stored(any, 1, 0), stored(plain, 1, 0));
   any.end_turn();
   any.clear();
   EXPECT_TRUE(any.held().empty());

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <stdexcept>
 
 #include "../support/rows.hpp"
 #include "kvkeep/policy/presets.hpp"
@@ -346,6 +347,148 @@ TEST(Planner, ColumnsFollowTheirTokens) {
   positional.commit();
 }
 
+TEST(Planner, EndlessSurpriseDoesNotPushOutTheTokenBeingProcessed) {
+  auto plan = kvkeep::make_planner(shape, kvkeep::policy{most_surprising{2}});
+  for (position t = 0; t < 5; ++t) {
+    plan.begin(1);
+    EXPECT_EQ(read_by(plan, 0).keys.back(), t);
+    plan.commit({.surprisals = std::vector<float>{INFINITY}});
+  }
+}
+
+/// Keeps every 2^k-th token, k growing whenever the share would overflow: a state of one number.
+struct thinning {
+  std::size_t count = 8;
+  struct state {
+    position stride = 1;
+    position seen = 0;
+  };
+  [[nodiscard]] std::size_t share() const { return count; }
+  [[nodiscard]] state start() const { return {1, 0}; }
+  [[nodiscard]] state advance(const state& s, const kvkeep::held_token&) const {
+    const position seen = s.seen + 1;
+    return {seen > static_cast<position>(count) * s.stride ? s.stride * 2 : s.stride, seen};
+  }
+  [[nodiscard]] bool claims(const kvkeep::held_token& t, const state& s) const { return t.number % s.stride == 0; }
+};
+
+TEST(Planner, StatesAdvanceTokenByTokenAndRollBack) {
+  const auto policy = kvkeep::policy{kvkeep::keep{kvkeep::recent{2}, thinning{}}};
+  auto single = kvkeep::make_planner(shape, policy);
+  auto chunked = kvkeep::make_planner(shape, policy);
+  dice random(4);
+  while (chunked.next_position() < 200) {
+    const std::size_t n = random.between(1, 20);
+    const std::size_t count = random.between(0, n);
+    chunked.begin(n);
+    if (random.chance(0.2)) {
+      chunked.abort();
+      continue;
+    }
+    chunked.commit(count);
+    for (std::size_t t = 0; t < count; ++t) step_one(single);
+    ASSERT_EQ(chunked.held(), single.held());
+    ASSERT_EQ(chunked.next_held(), single.next_held());
+  }
+  EXPECT_EQ(single.held().front(), 0);
+  EXPECT_EQ(single.held()[1], 32) << "the stride after 200 tokens";
+  single.clear();
+  for (int t = 0; t < 9; ++t) step_one(single);
+  EXPECT_EQ(single.held(), (positions{0, 2, 4, 6, 7, 8})) << "a cleared stream begins with the first state";
+}
+
+/// Throws when told to.
+struct fragile {
+  const bool* broken;
+  [[nodiscard]] std::size_t share() const { return 3; }
+  [[nodiscard]] bool claims(const kvkeep::held_token&) const {
+    if (*broken) throw std::runtime_error("broken rule");
+    return true;
+  }
+};
+
+TEST(Planner, RulesThatThrowUndoTheStep) {
+  bool broken = false;
+  for (const bool after : {false, true}) {
+    const auto run = [&](const auto& policy) {
+      auto plan = kvkeep::make_planner(shape, policy, {.max_step = 8});
+      auto twin = kvkeep::make_planner(shape, policy, {.max_step = 8});
+      for (int i = 0; i < 40; ++i) {
+        broken = true;
+        if (!after) {
+          EXPECT_THROW(plan.begin(8), std::runtime_error);
+          EXPECT_FALSE(plan.open());
+        } else {
+          plan.begin(8);
+          EXPECT_THROW(plan.commit(), std::runtime_error);
+          EXPECT_TRUE(plan.open()) << "the step stays open";
+          plan.abort();
+        }
+        broken = false;
+        plan.begin(5);
+        plan.commit();
+        twin.begin(5);
+        twin.commit();
+        ASSERT_EQ(plan.held(), twin.held());
+      }
+    };
+    if (after) {
+      run(kvkeep::policy{fragile{&broken}, kvkeep::read_all{}, kvkeep::cache_distance{}, kvkeep::after_step{}});
+    } else {
+      run(kvkeep::policy{fragile{&broken}, kvkeep::read_all{}, kvkeep::cache_distance{}, kvkeep::each_token{}});
+    }
+  }
+}
+
+TEST(Planner, WithoutCompactionNothingMoves) {
+  const kvkeep::policy policy{
+      kvkeep::keep{kvkeep::sinks{1}, kvkeep::pinned{40, 41}, kvkeep::pinned{90, 91}, kvkeep::recent{15}}};
+  auto still = kvkeep::make_planner(shape, policy, {.max_step = 64, .moves = kvkeep::compaction::off});
+  auto moving = kvkeep::make_planner(shape, policy, {.max_step = 64});
+  std::size_t moves = 0;
+  std::size_t most = 0;
+  for (int i = 0; i < 30; ++i) {
+    for (auto* plan : {&still, &moving}) {
+      plan->begin(47);
+      plan->commit();
+    }
+    EXPECT_TRUE(still.last().moves.empty());
+    EXPECT_EQ(still.held(), moving.held());
+    moves += moving.last().moves.size();
+    most = std::max(most, still.block_count());
+    EXPECT_LE(moving.block_count(), 3U);
+  }
+  EXPECT_GT(moves, 0U);
+  EXPECT_GT(most, 3U);
+}
+
+TEST(Planner, TellsItsOwnListenerOnceAUnit) {
+  std::vector<std::size_t> units;
+  const auto listener = [&](const kvkeep::drop_event& e) { units.push_back(e.unit); };
+  auto plan =
+      kvkeep::make_planner({2, 1, 1, 2}, kvkeep::policy{kvkeep::keep{ragged{}}}, {.max_step = 6, .on_drop = listener});
+  plan.begin(6);
+  plan.commit();
+  EXPECT_EQ(units, (std::vector<std::size_t>{0})) << "unit 0 keeps 4 of them, unit 1 all";
+  plan.begin(6);
+  plan.commit();
+  EXPECT_EQ(units, (std::vector<std::size_t>{0, 0, 1}));
+}
+
+TEST(Planner, RoomIsNotEvictedFor) {
+  // Three tokens of five after an erase: nothing has to go for two more, whatever their rule.
+  auto plan =
+      kvkeep::make_planner(shape, kvkeep::policy{kvkeep::keep{kvkeep::sinks{2}, kvkeep::recent{3}}, kvkeep::read_all{},
+                                                 kvkeep::cache_distance{}, kvkeep::before_step{}});
+  plan.begin(5);
+  plan.commit();
+  plan.erase(0, 2);
+  plan.begin(2);
+  plan.commit();
+  plan.reserve(0);
+  EXPECT_EQ(plan.held(), range(2, 6));
+}
+
 TEST(Planner, EvidenceActsEachTokenOnlyInSingleSteps) {
   auto plan = kvkeep::make_planner(shape, kvkeep::policy{kvkeep::keep{kvkeep::recent{2}, most_surprising{2}}});
   EXPECT_EQ(plan.try_begin(2).error().argument(), "n");
@@ -372,7 +515,7 @@ TEST(Planner, SelectRulesNarrowAndLabel) {
   const reading r = read_by(plan, 7);
   EXPECT_EQ(r.keys, (positions{1, 4, 7}));
   EXPECT_EQ(r.distances, (positions{77, 77, 0}));
-  EXPECT_TRUE(plan.scattered());
+  EXPECT_TRUE(plan.storage().scattered);
 }
 
 }  // namespace

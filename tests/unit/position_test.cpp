@@ -114,6 +114,32 @@ TEST(Rope, AppliedByTheEngineGivesTheSame) {
     step.commit();
     EXPECT_LT(max_difference(rows.out, expected[0]), 2e-6);
   }
+  // Also with holes: every run of what is left has an offset of its own.
+  auto ours_holed = kvkeep::make_cache(shape, policy, {.positions = r});
+  auto theirs_holed = kvkeep::make_cache(shape, policy, {.positions = applied});
+  for (int i = 0; i < 20; ++i) {
+    const position at = ours_holed.next_position();
+    const auto expected = feed(ours_holed, shape, 1);
+    layer_rows rows = rows_of(shape, 0, at, 1);
+    std::vector<double> cosine(4);
+    std::vector<double> sine(4);
+    kvkeep::fill_angles(at, frequencies.inverse, cosine, sine);
+    const auto turn = [&](float* row) {
+      kvkeep::rotate_row(r.layout, cosine, sine, frequencies.attention_factor, {row, 8}, row);
+    };
+    turn(rows.q.data());
+    turn(rows.q.data() + 8);
+    turn(rows.k.data());
+    auto step = theirs_holed.begin(1);
+    step.attend(0, view(std::as_const(rows.q), 1, 2, 8), view(std::as_const(rows.k), 1, 1, 8),
+                view(std::as_const(rows.v), 1, 1, 8), view(rows.out, 1, 2, 8));
+    step.commit();
+    EXPECT_LT(max_difference(rows.out, expected[0]), 2e-6);
+    if (i % 4 == 3) {
+      ours_holed.erase(at - 2, at - 1);
+      theirs_holed.erase(at - 2, at - 1);
+    }
+  }
   const auto refused =
       kvkeep::try_make_cache(shape, kvkeep::lm_infinite{.sinks = 2, .window = 7}, {.positions = applied});
   ASSERT_FALSE(refused) << "sinks beyond the window need raw keys";
@@ -243,7 +269,8 @@ double score_error(const Policy& policy, position first, std::size_t tokens, con
 TEST(Position, ScoresAreExactAtABillion) {
   // |score - truth| <= 1e-6 |q| |k| against long double, for every distance rule, wherever the stream stands. Two scores
   // are compared, so the bound is that of both.
-  for (const position first : {position{0}, position{1'000'000'000}, position{1'000'000'000} + 12345}) {
+  for (const position first : {position{0}, position{1'000'000'000}, position{1'000'000'000} + 12345,
+                               position{1'000'000'000'000'000}, kvkeep::position_limit - 100}) {
     const position last = first + 99;
     EXPECT_LT(score_error(kvkeep::sliding_window{.window = 60}, first, 100, [&](position k) { return last - k; }),
               1e-6);

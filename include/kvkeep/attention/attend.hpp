@@ -26,6 +26,13 @@ struct score_options {
   std::span<const float> slopes{};  ///< ALiBi slopes of the group's heads, [group]; empty: none
 };
 
+/// The observer that wants to know nothing. An observer is told the finished scores of every block before they become
+/// weights: observer(block, mask, scores [group][16], states [group]); a row counts where its bit of mask is set. What
+/// policies ask of the kernel (attention mass, rows of weights) is made from these and the states' final log_sum_exp().
+struct no_observer {
+  void operator()(std::uint32_t, std::uint32_t, const float*, std::span<const softmax_state>) const noexcept {}
+};
+
 /// Scratch of attend for one thread.
 struct attend_scratch {
   std::span<float> turned{};  ///< the queries of a group turned to one angle and scaled, [group][head_dim]
@@ -153,30 +160,33 @@ inline void block_scores(const float* keys, const float* turned, std::size_t gro
 
 /// Attends over spans that share one angle. scratch.turned holds the queries of the group turned to that angle and
 /// multiplied by options.scale, [group][head_dim]; states [group] are added to. group = states.size().
-template <class Lane>
+template <class Lane, class Observer = no_observer>
 void attend_run(const Lane& lane, std::span<const key_span> spans, std::span<const position> distance,
-                const score_options& options, const attend_scratch& scratch, std::span<softmax_state> states) noexcept {
+                const score_options& options, const attend_scratch& scratch, std::span<softmax_state> states,
+                const Observer& observer = {}) noexcept {
   const std::size_t dim = lane.head_dim();
   for (const key_span& one : spans) {
     const float* const keys = Lane::key_codec::keys(lane.key_block(one.block), dim, scratch.block.data());
     detail::block_scores(keys, scratch.turned.data(), states.size(), dim, scratch.scores.data());
     detail::finish_scores(options, one.block, distance, states.size(), scratch.scores.data());
+    observer(one.block, one.mask, scratch.scores.data(), states);
     detail::add_block(lane, one.block, one.mask, scratch, states);
   }
 }
 
 /// Attends over all that a query reads, the query turned once per angle.
-/// `turn(angle, g, out)` writes query head g of the group, turned and scaled, to out [head_dim].
-template <class Lane, class Turn>
+/// `turn(angle, g, out)` writes query head g of the group, turned and scaled, to out [head_dim]; it must not throw.
+/// Lane is a lane_view. states [group] must have accumulators of head_dim floats; they are added to.
+template <class Lane, class Turn, class Observer = no_observer>
 void attend(const Lane& lane, const query_view& view, const Turn& turn, const score_options& options,
-            const attend_scratch& scratch, std::span<softmax_state> states) noexcept {
+            const attend_scratch& scratch, std::span<softmax_state> states, const Observer& observer = {}) noexcept {
   const std::size_t dim = lane.head_dim();
   for (std::size_t first = 0; first < view.spans.size();) {
     const position angle = view.spans[first].angle;
     std::size_t last = first + 1;
     while (last < view.spans.size() && view.spans[last].angle == angle) ++last;
     for (std::size_t g = 0; g < states.size(); ++g) turn(angle, g, scratch.turned.subspan(g * dim, dim));
-    attend_run(lane, view.spans.subspan(first, last - first), view.distance, options, scratch, states);
+    attend_run(lane, view.spans.subspan(first, last - first), view.distance, options, scratch, states, observer);
     first = last;
   }
 }
@@ -184,16 +194,17 @@ void attend(const Lane& lane, const query_view& view, const Turn& turn, const sc
 /// Attends over all that a query reads where every key has a distance of its own: keys are stored raw and turned as they
 /// are read. scratch.turned holds the queries of the group as they come, scaled. `turn_block(keys, distances, mask, out)`
 /// turns the keys of a block, [head_dim][16], backwards by their distances [16] into out of the same shape.
-template <class Lane, class TurnBlock>
+template <class Lane, class TurnBlock, class Observer = no_observer>
 void attend_scattered(const Lane& lane, const query_view& view, const TurnBlock& turn_block,
-                      const score_options& options, const attend_scratch& scratch,
-                      std::span<softmax_state> states) noexcept {
+                      const score_options& options, const attend_scratch& scratch, std::span<softmax_state> states,
+                      const Observer& observer = {}) noexcept {
   const std::size_t dim = lane.head_dim();
   for (const key_span& one : view.spans) {
     const float* const keys = Lane::key_codec::keys(lane.key_block(one.block), dim, scratch.block.data());
     turn_block(keys, view.distance.data() + std::size_t{one.block} * block_tokens, one.mask, scratch.block.data());
     detail::block_scores(scratch.block.data(), scratch.turned.data(), states.size(), dim, scratch.scores.data());
     detail::finish_scores(options, one.block, view.distance, states.size(), scratch.scores.data());
+    observer(one.block, one.mask, scratch.scores.data(), states);
     detail::add_block(lane, one.block, one.mask, scratch, states);
   }
 }

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <limits>
 #include <optional>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -25,6 +26,7 @@ struct reference_options {
   double scale = 0.0;                 ///< on q . k; 0: 1 / sqrt(head_dim)
   double softcap = 0.0;               ///< 0: none
   std::vector<double> sink_logits{};  ///< [query_heads] or empty
+  std::size_t window = 0;             ///< newest queries whose weights are wanted: window_rows
 };
 
 /// The output and the by-products that policies ask for.
@@ -32,6 +34,7 @@ struct reference_attention_result {
   std::vector<double> output;       ///< [queries, query_heads, head_dim]
   std::vector<double> mass;         ///< softmax weights summed over queries, [query_heads, keys]
   std::vector<double> last_row;     ///< the weights of the last query, [query_heads, keys]
+  std::vector<double> window_rows;  ///< the weights of the newest `window` queries, [query_heads, window, keys]
   std::vector<double> log_sum_exp;  ///< ln of the sum of e^score, [queries, query_heads]
 };
 
@@ -46,6 +49,40 @@ namespace detail {
   fill_angles(at, f.inverse, cosine, sine);
   rotate_row(r.layout, cosine, sine, f.attention_factor, row, out.data());
   return out;
+}
+
+}  // namespace detail
+
+namespace detail {
+
+template <class T>
+[[nodiscard]] result<void> check_reference_rows(std::string_view name, const rows_view<T>& rows) {
+  if (rows.tokens() > 0 && rows.data() == nullptr)
+    return bad_argument(fmt::format("{}.data", name), "null", "its rows");
+  if (rows.token_stride() >= rows.heads() * rows.head_dim()) return {};
+  return bad_argument(fmt::format("{}.token_stride", name), rows.token_stride(),
+                      fmt::format(">= heads * head_dim = {}", rows.heads() * rows.head_dim()));
+}
+
+[[nodiscard]] inline result<void> check_reference_options(const reference_options& options, std::size_t queries,
+                                                          std::size_t heads) {
+  if (!std::isfinite(options.scale) || options.scale < 0.0) {
+    return bad_argument("scale", options.scale, "finite and > 0, or 0 for 1 / sqrt(head_dim)");
+  }
+  if (!std::isfinite(options.softcap) || options.softcap < 0.0) {
+    return bad_argument("softcap", options.softcap, "finite and > 0, or 0 for none");
+  }
+  if (!options.sink_logits.empty() && options.sink_logits.size() != heads) {
+    return bad_argument("sink_logits", fmt::format("{} values", options.sink_logits.size()),
+                        fmt::format("none or query_heads = {}", heads));
+  }
+  for (const double x : options.sink_logits) {
+    if (!std::isfinite(x)) return bad_argument("sink_logits", x, "finite");
+  }
+  if (options.window > queries) {
+    return bad_argument("window", options.window, fmt::format("0 .. {}, the queries there are", queries));
+  }
+  return {};
 }
 
 }  // namespace detail
@@ -69,6 +106,10 @@ template <class Distance>
     return detail::bad_argument("v", fmt::format("[{}, {}, {}]", v.tokens(), v.heads(), v.head_dim()),
                                 fmt::format("the shape of k: [{}, {}, {}]", keys, k.heads(), dim));
   }
+  if (auto ok = detail::check_reference_rows("q", q); !ok) return ok.error();
+  if (auto ok = detail::check_reference_rows("k", k); !ok) return ok.error();
+  if (auto ok = detail::check_reference_rows("v", v); !ok) return ok.error();
+  if (auto ok = detail::check_reference_options(options, q.tokens(), heads); !ok) return ok.error();
   const rope* const rotary = std::get_if<rope>(&options.positions);
   rope_frequencies frequencies;
   if (rotary != nullptr) {
@@ -85,6 +126,9 @@ template <class Distance>
     if (slopes.size() != heads) {
       return detail::bad_argument("alibi.slopes", fmt::format("{} values", slopes.size()), fmt::format("{}", heads));
     }
+    for (const float slope : slopes) {
+      if (!std::isfinite(slope)) return detail::bad_argument("alibi.slopes", slope, "finite");
+    }
   }
   const double scale = options.scale != 0.0 ? options.scale : 1.0 / std::sqrt(static_cast<double>(dim));
 
@@ -92,6 +136,7 @@ template <class Distance>
   out.output.assign(q.tokens() * heads * dim, 0.0);
   out.mass.assign(heads * keys, 0.0);
   out.last_row.assign(heads * keys, 0.0);
+  out.window_rows.assign(heads * options.window * keys, 0.0);
   out.log_sum_exp.assign(q.tokens() * heads, 0.0);
   std::vector<double> score(keys);
   for (std::size_t t = 0; t < q.tokens(); ++t) {
@@ -129,6 +174,9 @@ template <class Distance>
         const double weight = std::exp(score[j] - top) / sum;
         out.mass[h * keys + j] += weight;
         if (t + 1 == q.tokens()) out.last_row[h * keys + j] = weight;
+        if (t + options.window >= q.tokens()) {
+          out.window_rows[(h * options.window + t + options.window - q.tokens()) * keys + j] = weight;
+        }
         for (std::size_t c = 0; c < dim; ++c) {
           out.output[(t * heads + h) * dim + c] += weight * static_cast<double>(v.row(j, kv_head)[c]);
         }

@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <memory>
+#include <new>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -27,6 +29,7 @@ class cache_interface {
   [[nodiscard]] virtual result<void> attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
                                             rows_view<const float> v, rows_view<float> out) = 0;
   [[nodiscard]] virtual result<void> commit(std::size_t count, const commit_evidence& evidence) = 0;
+  virtual void tell(drop_reason reason) const = 0;
   virtual void abort() noexcept = 0;
   [[nodiscard]] virtual std::size_t step_tokens() const noexcept = 0;
   [[nodiscard]] virtual result<void> reserve(std::size_t n) = 0;
@@ -37,6 +40,12 @@ class cache_interface {
   [[nodiscard]] virtual std::vector<position> next_held(std::size_t unit) const = 0;
   [[nodiscard]] virtual std::size_t units() const noexcept = 0;
   [[nodiscard]] virtual std::size_t held_count(std::size_t unit) const noexcept = 0;
+  [[nodiscard]] virtual const model_shape& shape() const noexcept = 0;
+  [[nodiscard]] virtual std::size_t unit_of(std::size_t layer, std::size_t kv_head) const noexcept = 0;
+  [[nodiscard]] virtual std::size_t capacity(std::size_t unit) const = 0;
+  [[nodiscard]] virtual std::size_t block_count(std::size_t unit) const noexcept = 0;
+  [[nodiscard]] virtual result<void> read(std::size_t layer, std::size_t kv_head, position at, std::span<float> key,
+                                          std::span<float> value) const = 0;
   [[nodiscard]] virtual position next_position() const noexcept = 0;
   [[nodiscard]] virtual const cache_bytes& bytes() const noexcept = 0;
 };
@@ -45,7 +54,14 @@ template <class Policy, codec KeyCodec, codec ValueCodec>
 class cache_model final : public cache_interface {
  public:
   using core_type = cache_core<Policy, KeyCodec, ValueCodec>;
-  explicit cache_model(std::unique_ptr<core_type> core) : core_(std::move(core)) {}
+  explicit cache_model(std::unique_ptr<core_type> core) : core_(std::move(core)), bytes_(with_model(core_->used)) {}
+
+  /// The bytes of a cache and of this object around it.
+  [[nodiscard]] static cache_bytes with_model(cache_bytes bytes) noexcept {
+    bytes.tables += sizeof(cache_model);
+    bytes.total += sizeof(cache_model);
+    return bytes;
+  }
 
   result<void> begin(std::size_t n) override { return core_->begin(n); }
   result<void> attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k, rows_view<const float> v,
@@ -53,6 +69,7 @@ class cache_model final : public cache_interface {
     return core_->attend(layer, q, k, v, out);
   }
   result<void> commit(std::size_t count, const commit_evidence& e) override { return core_->commit(count, e); }
+  void tell(drop_reason reason) const override { core_->tell(reason); }
   void abort() noexcept override { core_->abort(); }
   std::size_t step_tokens() const noexcept override { return core_->step_tokens(); }
   result<void> reserve(std::size_t n) override { return core_->reserve(n); }
@@ -63,11 +80,22 @@ class cache_model final : public cache_interface {
   std::vector<position> next_held(std::size_t unit) const override { return core_->plan.next_held(unit); }
   std::size_t units() const noexcept override { return core_->plan.units(); }
   std::size_t held_count(std::size_t unit) const noexcept override { return core_->plan.held_count(unit); }
+  const model_shape& shape() const noexcept override { return core_->shape; }
+  std::size_t unit_of(std::size_t layer, std::size_t kv_head) const noexcept override {
+    return core_->plan.unit_of(layer, kv_head);
+  }
+  std::size_t capacity(std::size_t unit) const override { return core_->plan.capacity(unit); }
+  std::size_t block_count(std::size_t unit) const noexcept override { return core_->plan.block_count(unit); }
+  result<void> read(std::size_t layer, std::size_t kv_head, position at, std::span<float> key,
+                    std::span<float> value) const override {
+    return core_->read(layer, kv_head, at, key, value);
+  }
   position next_position() const noexcept override { return core_->plan.next_position(); }
-  const cache_bytes& bytes() const noexcept override { return core_->used; }
+  const cache_bytes& bytes() const noexcept override { return bytes_; }
 
  private:
   std::unique_ptr<core_type> core_;
+  cache_bytes bytes_;
 };
 
 }  // namespace detail
@@ -94,6 +122,16 @@ class any_cache {
   [[nodiscard]] std::vector<position> next_held(std::size_t unit = 0) const { return cache_->next_held(unit); }
   [[nodiscard]] std::size_t units() const noexcept { return cache_->units(); }
   [[nodiscard]] std::size_t held_count(std::size_t unit = 0) const noexcept { return cache_->held_count(unit); }
+  [[nodiscard]] const model_shape& shape() const noexcept { return cache_->shape(); }
+  [[nodiscard]] std::size_t unit_of(std::size_t layer, std::size_t kv_head) const noexcept {
+    return cache_->unit_of(layer, kv_head);
+  }
+  [[nodiscard]] std::size_t capacity(std::size_t unit = 0) const { return cache_->capacity(unit); }
+  [[nodiscard]] std::size_t block_count(std::size_t unit = 0) const noexcept { return cache_->block_count(unit); }
+  [[nodiscard]] result<void> try_read(std::size_t layer, std::size_t kv_head, position at, std::span<float> key,
+                                      std::span<float> value) const {
+    return cache_->read(layer, kv_head, at, key, value);
+  }
   [[nodiscard]] position next_position() const noexcept { return cache_->next_position(); }
   [[nodiscard]] const cache_bytes& bytes() const noexcept { return cache_->bytes(); }
 
@@ -103,6 +141,9 @@ class any_cache {
   void erase(position first, position last) { detail::unwrap(try_erase(first, last)); }
   void end_turn() { detail::unwrap(try_end_turn()); }
   void clear() { detail::unwrap(try_clear()); }
+  void read(std::size_t layer, std::size_t kv_head, position at, std::span<float> key, std::span<float> value) const {
+    detail::unwrap(try_read(layer, kv_head, at, key, value));
+  }
 #endif
 
  private:
@@ -117,19 +158,29 @@ template <codec KeyCodec = f32, codec ValueCodec = f32>
     using preset_type = std::remove_cvref_t<decltype(preset)>;
     auto core = detail::cache_core<preset_type, KeyCodec, ValueCodec>::try_make(shape, preset, options);
     if (!core) return core.error();
-    return any_cache(std::make_unique<detail::cache_model<preset_type, KeyCodec, ValueCodec>>(std::move(*core)));
+    using model = detail::cache_model<preset_type, KeyCodec, ValueCodec>;
+    std::unique_ptr<detail::cache_interface> made(new (std::nothrow) model(std::move(*core)));
+    if (!made) return detail::make_error(errc::capacity, "policy", "no memory for a cache");
+    return any_cache(std::move(made));
   });
 }
 /// The bytes of such a cache, without building it.
 template <codec KeyCodec = f32, codec ValueCodec = f32>
 [[nodiscard]] result<cache_bytes> try_cache_bytes(const model_shape& shape, const any_policy& policy,
                                                   const cache_options& options = {}) {
-  return policy.visit([&](const auto& preset) {
-    return detail::cache_core<std::remove_cvref_t<decltype(preset)>, KeyCodec, ValueCodec>::try_bytes(shape, preset,
-                                                                                                      options);
+  return policy.visit([&](const auto& preset) -> result<cache_bytes> {
+    using preset_type = std::remove_cvref_t<decltype(preset)>;
+    auto bytes = detail::cache_core<preset_type, KeyCodec, ValueCodec>::try_bytes(shape, preset, options);
+    if (!bytes) return bytes;
+    return detail::cache_model<preset_type, KeyCodec, ValueCodec>::with_model(*bytes);
   });
 }
 #if KVKEEP_EXCEPTIONS
+template <codec KeyCodec = f32, codec ValueCodec = f32>
+[[nodiscard]] cache_bytes cache_bytes_of(const model_shape& shape, const any_policy& policy,
+                                         const cache_options& options = {}) {
+  return detail::unwrap(try_cache_bytes<KeyCodec, ValueCodec>(shape, policy, options));
+}
 template <codec KeyCodec = f32, codec ValueCodec = f32>
 [[nodiscard]] any_cache make_cache(const model_shape& shape, const any_policy& policy,
                                    const cache_options& options = {}) {

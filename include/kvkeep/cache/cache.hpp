@@ -66,6 +66,8 @@ class cache {
   }
   /// Stream position of the next token.
   [[nodiscard]] position next_position() const noexcept { return core_->plan.next_position(); }
+  // Units, layers and kv heads given to these must exist.
+
   /// Positions held by a unit, oldest first: what the last query could read. Allocates.
   [[nodiscard]] std::vector<position> held(std::size_t unit = 0) const { return core_->plan.held(unit); }
   /// Positions that the next single token will still find. Allocates.

@@ -24,7 +24,7 @@ KVKEEP_NAMESPACE_BEGIN
 struct cache_options {
   position_encoding positions = rope{};  ///< how the model tells where tokens stand
   std::size_t max_step = 512;            ///< tokens of one step at most, 1 .. 2^20; inside the promised bytes
-  position first_position = 0;           ///< stream position of the first token, 0 .. 2^53
+  position first_position = 0;           ///< stream position of the first token, 0 .. 2^53 - 1
   float scale = 0.0F;                    ///< on q . k, > 0; 0: 1 / sqrt(head_dim)
   float softcap = 0.0F;                  ///< scores become softcap * tanh(score / softcap), > 0; 0: none
   std::vector<float>
@@ -101,6 +101,7 @@ class cache_core {
   [[nodiscard]] result<void> attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
                                     rows_view<const float> v, rows_view<float> out);
 
+  /// Commits without telling the listener; tell() follows when the step is closed.
   [[nodiscard]] result<void> commit(std::size_t count, const commit_evidence& evidence) {
     if (count > 0 && count <= plan.step_tokens()) {
       const auto missing = std::find(attended_.begin(), attended_.end(), std::uint8_t{0});
@@ -111,8 +112,16 @@ class cache_core {
       }
     }
     if (auto ok = plan.try_commit(count, evidence); !ok) return ok;
-    if (count > 0) settle(drop_reason::evicted);
+    if (count > 0) settle();
     return {};
+  }
+  /// Tells the listener what the last commit or message dropped.
+  void tell(drop_reason reason) const {
+    if (!on_drop_) return;
+    for (std::size_t u = 0; u < plan.units(); ++u) {
+      const unit_plan& done = plan.last(u);
+      if (!done.dropped.empty()) on_drop_({u, reason, done.dropped, plan.next_position()});
+    }
   }
 
   void abort() noexcept { plan.abort(); }
@@ -121,17 +130,20 @@ class cache_core {
 
   [[nodiscard]] result<void> reserve(std::size_t n) {
     if (auto ok = plan.try_reserve(n); !ok) return ok;
-    settle(drop_reason::reserved);
+    settle();
+    tell(drop_reason::reserved);
     return {};
   }
   [[nodiscard]] result<void> erase(position first, position last) {
     if (auto ok = plan.try_erase(first, last); !ok) return ok;
-    settle(drop_reason::erased);
+    settle();
+    tell(drop_reason::erased);
     return {};
   }
   [[nodiscard]] result<void> clear() {
     if (auto ok = plan.try_clear(); !ok) return ok;
-    settle(drop_reason::cleared);
+    settle();
+    tell(drop_reason::cleared);
     return {};
   }
 
@@ -179,7 +191,7 @@ class cache_core {
       const rope& r = *std::get_if<rope>(&options.positions);
       applied_ = r.applied;
       pairs_ = rotary_dim_of(r, shape.head_dim) / 2;
-      near_ = plan.scattered() ? near_distances() : 0;
+      near_ = plan.storage().scattered ? near_distances() : 0;
     } else {
       plan.ignore_angles();
       alibi_ = std::holds_alternative<alibi>(options.positions);
@@ -220,8 +232,8 @@ class cache_core {
     }
     return built_;
   }
-  /// Moves the rows that the plan moves, then tells the listener.
-  void settle(drop_reason reason);
+  /// Moves the rows that the plan moves.
+  void settle();
 
   drop_listener on_drop_;
   std::size_t lanes_ = 1;

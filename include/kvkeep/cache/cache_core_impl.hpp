@@ -40,8 +40,7 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check_encoding(const cach
     }
     const auto frequencies = try_rope_frequencies(*r, shape.head_dim, length);
     if (!frequencies) return frequencies.error();
-    const bool raw = plan.scattered() || plan.form(plan.next_position()) != stored_form::rotated;
-    if (r->applied && raw) {
+    if (r->applied && !plan.storage().all_rotated()) {
       return make_error(
           errc::unsupported, "rope.applied",
           "rope.applied = true: this policy's distance rule stores keys before RoPE, so the engine must not "
@@ -148,10 +147,10 @@ void cache_core<Policy, KeyCodec, ValueCodec>::store_rows(std::size_t layer, row
       std::span<const float> stored = row;
       if (rope_ && !applied_) {
         const position at = plan.next_position() + static_cast<position>(t);
-        if (plan.form(at) == stored_form::rotated) {
-          rotator_.turn(at, row, key_row_.data());
-        } else {
+        if (plan.raw(at)) {
           rotator_.keep_raw(row, key_row_.data());
+        } else {
+          rotator_.turn(at, row, key_row_.data());
         }
         stored = key_row_;
       }
@@ -182,7 +181,7 @@ void cache_core<Policy, KeyCodec, ValueCodec>::attend_query(std::size_t layer, s
   const auto scaled = [&](std::span<float> row) {
     for (float& x : row) x *= scale_;
   };
-  if (rope_ && plan.scattered()) {
+  if (rope_ && plan.storage().scattered) {
     for (std::size_t g = 0; g < group; ++g) {
       rotator_.keep_raw({q.row(query, first_head + g), dim}, turned_.data() + g * dim);
     }
@@ -211,17 +210,12 @@ void cache_core<Policy, KeyCodec, ValueCodec>::attend_query(std::size_t layer, s
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
-void cache_core<Policy, KeyCodec, ValueCodec>::settle(drop_reason reason) {
+void cache_core<Policy, KeyCodec, ValueCodec>::settle() {
   for (std::size_t l = 0; l < shape.layers; ++l) {
     for (std::size_t h = 0; h < shape.kv_heads; ++h) {
       const std::size_t lane = lane_of(l, h);
       for (const token_move& m : plan.last(plan.unit_of(l, h)).moves) store.move(lane, m.from, m.to);
     }
-  }
-  if (!on_drop_) return;
-  for (std::size_t u = 0; u < plan.units(); ++u) {
-    const unit_plan& done = plan.last(u);
-    if (!done.dropped.empty()) on_drop_({u, reason, done.dropped, plan.next_position()});
   }
 }
 

@@ -28,7 +28,7 @@ class keep_set<std::tuple<Rules...>> {
   using shares = std::array<std::size_t, count>;
 
   static constexpr bool any_surprisal = (wants_surprisal<Rules> || ...);
-  static constexpr bool any_rank = ((ranks_token<Rules> || ranks_column<Rules>) || ...);
+  static constexpr bool any_rank = (ranks<Rules> || ...);
   static constexpr bool any_refuses = (refuses<Rules> || ...);
   static constexpr bool runs = (leaves_runs<Rules> && ...);
   static constexpr kvkeep::scope finest = (std::max)({scope_of<Rules>()...});
@@ -36,13 +36,20 @@ class keep_set<std::tuple<Rules...>> {
   static_assert(!any_refuses || count == 1,
                 "kvkeep: keep_all keeps every token and stands alone; in a union nothing would be left to the others");
 
-  explicit keep_set(const std::tuple<Rules...>& rules) : rules_(rules) {}
+  keep_set(const std::tuple<Rules...>& rules, position first_position)
+      : rules_(rules), first_position_(first_position) {}
 
-  /// Takes the scratch for lists of up to `tokens` tokens and the columns of `slots` slots from the arena.
-  void lay_out(arena& memory, std::size_t tokens, std::size_t slots) {
+  /// Takes the scratch for lists of up to `tokens` tokens, the columns of `slots` slots and the states of `units` units
+  /// from the arena.
+  void lay_out(arena& memory, std::size_t tokens, std::size_t slots, std::size_t units) {
     taken_ = memory.take<std::uint8_t>(tokens);
     ranked_ = memory.take<ranked_token>(any_rank ? tokens : 0);
-    std::apply([&](auto&... column) { ((column = take_column(memory, column, slots)), ...); }, columns_);
+    each_rule([&]<std::size_t R>() {
+      using rule_type = rule_at<R>;
+      std::get<R>(columns_) = memory.take<column_t<rule_type>>(has_column<rule_type> ? slots : 0);
+      std::get<R>(states_) = memory.take<state_t<rule_type>>(has_state<rule_type> ? units : 0);
+      std::get<R>(planned_) = memory.take<state_t<rule_type>>(has_state<rule_type> ? units : 0);
+    });
   }
 
   [[nodiscard]] result<void> check() const {
@@ -88,16 +95,19 @@ class keep_set<std::tuple<Rules...>> {
     out.few_runs = runs;
   }
 
-  /// Marks which of `tokens` tokens, oldest first, are kept, and returns how many are not. place(i) gives the stream
-  /// position of token i, where(i) its slot; tokens from `fresh` on have no evidence yet and rank first.
+  /// Marks which of `tokens` tokens of a unit, oldest first, are kept, and returns how many are not. place(i) gives the
+  /// stream position of token i, where(i) its slot; tokens from `fresh` on have no evidence yet and rank first.
   template <class Place, class Where>
-  std::size_t mark(const shares& all, std::size_t tokens, std::size_t fresh, position first_position,
-                   const Place& place, const Where& where) {
+  std::size_t mark(std::size_t unit, const shares& all, std::size_t tokens, std::size_t fresh, const Place& place,
+                   const Where& where) {
     std::fill_n(taken_.begin(), tokens, std::uint8_t{0});
-    list<Place, Where> seen{tokens, fresh, first_position, place, where};
-    const std::size_t taken = mark_rules(all, seen, std::make_index_sequence<count>{});
+    const list<Place, Where> seen{tokens, fresh, first_position_, unit, place, where};
+    std::size_t taken = 0;
+    each_rule([&]<std::size_t R>() { taken += mark_rule<R>(all[R], seen); });
     return tokens - taken;
   }
+  /// Marks all of `tokens` tokens as kept.
+  void mark_all(std::size_t tokens) noexcept { std::fill_n(taken_.begin(), tokens, std::uint8_t{1}); }
   [[nodiscard]] bool kept(std::size_t i) const noexcept { return taken_[i] != 0; }
 
   /// Whether a list of so many tokens is kept whole in any case: a rule that claims all has room for it.
@@ -111,32 +121,83 @@ class keep_set<std::tuple<Rules...>> {
 
   /// Sets the columns of a token from its evidence.
   void admit(slot s, float evidence) {
-    each_column([&](const auto& rule, auto& column) { column[index(s)] = rule.admit(evidence); });
-  }
-  void move_columns(slot from, slot to) {
-    each_column([&](const auto&, auto& column) { column[index(to)] = column[index(from)]; });
-  }
-  void end_turn(slot s) {
-    each_column([&](const auto& rule, auto& column) {
-      if constexpr (requires { rule.end_turn(column[index(s)]); }) column[index(s)] = rule.end_turn(column[index(s)]);
+    each_rule([&]<std::size_t R>() {
+      if constexpr (has_column<rule_at<R>>) std::get<R>(columns_)[index(s)] = std::get<R>(rules_).admit(evidence);
     });
   }
-  /// The column of a token under rule R.
-  template <std::size_t R>
-  [[nodiscard]] auto column(slot s) const {
-    return std::get<R>(columns_)[index(s)];
+  void move_columns(slot from, slot to) {
+    each_rule([&]<std::size_t R>() {
+      if constexpr (has_column<rule_at<R>>) std::get<R>(columns_)[index(to)] = std::get<R>(columns_)[index(from)];
+    });
+  }
+  void end_turn(slot s) {
+    each_rule([&]<std::size_t R>() {
+      if constexpr (has_end_turn<rule_at<R>>) {
+        auto& column = std::get<R>(columns_)[index(s)];
+        column = std::get<R>(rules_).end_turn(column);
+      }
+    });
   }
 
+  // States. Rules see the planned ones; they equal the committed ones but while a step is planned or committed.
+
+  /// The states of all units as before the first token.
+  void reset_states(std::size_t units) {
+    each_rule([&]<std::size_t R>() {
+      if constexpr (has_state<rule_at<R>>) {
+        for (std::size_t u = 0; u < units; ++u) {
+          if constexpr (requires { std::get<R>(rules_).start(); }) {
+            std::get<R>(states_)[u] = std::get<R>(rules_).start();
+          } else {
+            std::get<R>(states_)[u] = {};
+          }
+          std::get<R>(planned_)[u] = std::get<R>(states_)[u];
+        }
+      }
+    });
+  }
+  /// Plans from the committed states on.
+  void begin_states(std::size_t unit) noexcept {
+    each_rule([&]<std::size_t R>() {
+      if constexpr (has_state<rule_at<R>>) std::get<R>(planned_)[unit] = std::get<R>(states_)[unit];
+    });
+  }
+  void advance_states(std::size_t unit, const held_token& token) {
+    each_rule([&]<std::size_t R>() {
+      if constexpr (has_state<rule_at<R>>) {
+        auto& state = std::get<R>(planned_)[unit];
+        state = std::get<R>(rules_).advance(state, token);
+      }
+    });
+  }
+  /// Commits the planned states, or forgets them.
+  void keep_states(std::size_t unit) noexcept {
+    each_rule([&]<std::size_t R>() {
+      if constexpr (has_state<rule_at<R>>) std::get<R>(states_)[unit] = std::get<R>(planned_)[unit];
+    });
+  }
+  void drop_states(std::size_t unit) noexcept { begin_states(unit); }
+
  private:
+  template <std::size_t R>
+  using rule_at = std::tuple_element_t<R, std::tuple<Rules...>>;
+
   struct ranked_token {
     double rank;
     std::uint32_t token;
+    bool fresh;  // has no evidence yet: stays before all that have
+
+    [[nodiscard]] bool operator<(const ranked_token& other) const noexcept {
+      if (fresh != other.fresh) return fresh;
+      return rank > other.rank || (rank == other.rank && token < other.token);  // ties: the older wins
+    }
   };
   template <class Place, class Where>
   struct list {
     std::size_t tokens;
     std::size_t fresh;
     position first_position;
+    std::size_t unit;
     const Place& place;
     const Where& where;
 
@@ -146,22 +207,11 @@ class keep_set<std::tuple<Rules...>> {
     }
   };
 
-  template <class Column>
-  static std::span<Column> take_column(arena& memory, std::span<Column>, std::size_t slots) {
-    return memory.take<Column>(std::is_same_v<Column, no_column> ? 0 : slots);
-  }
+  /// Calls f<0>(), f<1>(), ... in the order the rules are written.
   template <class F>
-  void each_column(const F& f) {
-    each_column_at(f, std::make_index_sequence<count>{});
-  }
-  template <class F, std::size_t... R>
-  void each_column_at(const F& f, std::index_sequence<R...>) {
-    (each_column_one<R>(f), ...);
-  }
-  template <std::size_t R, class F>
-  void each_column_one(const F& f) {
-    if constexpr (has_column<std::tuple_element_t<R, std::tuple<Rules...>>>)
-      f(std::get<R>(rules_), std::get<R>(columns_));
+  static void each_rule(const F& f) {
+    [&]<std::size_t... R>(std::index_sequence<R...>) { (f.template operator()<R>(), ...); }
+    (std::make_index_sequence<count>{});
   }
 
   template <class R>
@@ -175,62 +225,72 @@ class keep_set<std::tuple<Rules...>> {
     }
   }
 
-  template <class List, std::size_t... R>
-  std::size_t mark_rules(const shares& all, const List& seen, std::index_sequence<R...>) {
-    return (std::size_t{0} + ... + mark_rule<R>(all[R], seen));
+  template <std::size_t R>
+  [[nodiscard]] bool claims(const held_token& token, std::size_t unit) const {
+    const auto& rule = std::get<R>(rules_);
+    if constexpr (claims_with_state<rule_at<R>>) {
+      return rule.claims(token, std::get<R>(planned_)[unit]);
+    } else if constexpr (has_claims<rule_at<R>>) {
+      return rule.claims(token);
+    } else {
+      return true;
+    }
+  }
+  /// The rank of a token, the lowest of all where a rule gives NaN. `s` is its slot, unless it is fresh.
+  template <std::size_t R>
+  [[nodiscard]] double rank(const held_token& token, std::size_t unit, slot s) const {
+    const auto& rule = std::get<R>(rules_);
+    double value = 0.0;
+    if constexpr (ranks_both<rule_at<R>>) {
+      value = rule.rank(token, std::get<R>(columns_)[index(s)], std::get<R>(planned_)[unit]);
+    } else if constexpr (ranks_column<rule_at<R>>) {
+      value = rule.rank(token, std::get<R>(columns_)[index(s)]);
+    } else if constexpr (ranks_state<rule_at<R>>) {
+      value = rule.rank(token, std::get<R>(planned_)[unit]);
+    } else {
+      value = rule.rank(token);
+    }
+    return value == value ? value : -std::numeric_limits<double>::infinity();
   }
 
   template <std::size_t R, class List>
   std::size_t mark_rule(std::size_t share, const List& seen) {
-    using rule_type = std::tuple_element_t<R, std::tuple<Rules...>>;
-    const rule_type& rule = std::get<R>(rules_);
-    if constexpr (ranks_token<rule_type> || ranks_column<rule_type>) {
-      return mark_ranked<R>(rule, share, seen);
-    } else {
-      std::size_t taken = 0;
-      for (std::size_t i = seen.tokens; i-- > 0 && taken < share;) {
-        if (taken_[i] != 0) continue;
-        if constexpr (has_claims<rule_type>) {
-          if (!rule.claims(seen.token(i))) continue;
-        }
-        taken_[i] = 1;
-        ++taken;
-      }
-      return taken;
+    if constexpr (ranks<rule_at<R>>) return mark_ranked<R>(share, seen);
+    std::size_t taken = 0;
+    for (std::size_t i = seen.tokens; i-- > 0 && taken < share;) {
+      if (taken_[i] != 0 || !claims<R>(seen.token(i), seen.unit)) continue;
+      taken_[i] = 1;
+      ++taken;
     }
+    return taken;
   }
 
-  template <std::size_t R, class Rule, class List>
-  std::size_t mark_ranked(const Rule& rule, std::size_t share, const List& seen) {
+  template <std::size_t R, class List>
+  std::size_t mark_ranked(std::size_t share, const List& seen) {
+    constexpr bool by_column = ranks_column<rule_at<R>> || ranks_both<rule_at<R>>;
     std::size_t candidates = 0;
     for (std::size_t i = 0; i < seen.tokens; ++i) {
       if (taken_[i] != 0) continue;
       const held_token token = seen.token(i);
-      if constexpr (has_claims<Rule>) {
-        if (!rule.claims(token)) continue;
-      }
-      double rank = std::numeric_limits<double>::infinity();
-      if constexpr (ranks_column<Rule>) {
-        if (i < seen.fresh) rank = rule.rank(token, std::get<R>(columns_)[index(seen.where(i))]);
-      } else {
-        rank = rule.rank(token);
-      }
-      ranked_[candidates++] = {rank, static_cast<std::uint32_t>(i)};
+      if (!claims<R>(token, seen.unit)) continue;
+      const bool fresh = by_column && i >= seen.fresh;
+      const double value = fresh ? 0.0 : rank<R>(token, seen.unit, by_column ? seen.where(i) : slot{});
+      ranked_[candidates++] = {value, static_cast<std::uint32_t>(i), fresh};
     }
     const std::size_t taken = (std::min)(share, candidates);
     const auto first = ranked_.begin();
     if (taken < candidates && taken > 0) {
       std::nth_element(first, first + static_cast<std::ptrdiff_t>(taken - 1),
-                       first + static_cast<std::ptrdiff_t>(candidates),
-                       [](const ranked_token& a, const ranked_token& b) {
-                         return a.rank > b.rank || (a.rank == b.rank && a.token < b.token);  // ties: the older wins
-                       });
+                       first + static_cast<std::ptrdiff_t>(candidates));
     }
     for (std::size_t i = 0; i < taken; ++i) taken_[ranked_[i].token] = 1;
     return taken;
   }
 
   std::tuple<Rules...> rules_;
+  position first_position_;
+  std::tuple<std::span<state_t<Rules>>...> states_;    // [units] each, where the rule has one: committed
+  std::tuple<std::span<state_t<Rules>>...> planned_;   // [units] each: what rules see
   std::tuple<std::span<column_t<Rules>>...> columns_;  // [slots] each, where the rule has one
   std::span<std::uint8_t> taken_;                      // [tokens]
   std::span<ranked_token> ranked_;                     // [tokens], where a rule ranks

@@ -56,14 +56,16 @@ struct drop_event {
 };
 
 /// A reference to a callable void(const drop_event&) that outlives the cache; empty by default. Called in the thread that
-/// commits, once a unit that lost tokens, when the cache is consistent again; it must not call the cache.
+/// commits, once a unit that lost tokens, when everything has happened and the step is closed; it must not call the cache.
+/// What it throws reaches the caller, and units after the one told about are then not told.
 class drop_listener {
  public:
   drop_listener() = default;
   template <class F>
     requires(!std::is_same_v<std::remove_cvref_t<F>, drop_listener> && std::is_invocable_v<F&, const drop_event&>)
   drop_listener(F& callable)
-      : object_(&callable), call_([](void* object, const drop_event& e) { (*static_cast<F*>(object))(e); }) {}
+      : object_(const_cast<std::remove_const_t<F>*>(&callable)),
+        call_([](void* object, const drop_event& e) { (*static_cast<F*>(object))(e); }) {}
 
   [[nodiscard]] explicit operator bool() const noexcept { return call_ != nullptr; }
   void operator()(const drop_event& e) const { call_(object_, e); }
@@ -88,7 +90,7 @@ enum class compaction : std::uint8_t { on, off };
 /// How a planner is built.
 struct planner_options {
   std::size_t max_step = 512;   ///< tokens of one step at most, 1 .. 2^20
-  position first_position = 0;  ///< stream position of the first token, 0 .. 2^53
+  position first_position = 0;  ///< stream position of the first token, 0 .. 2^53 - 1
   compaction moves = compaction::on;
   drop_listener on_drop{};
 };

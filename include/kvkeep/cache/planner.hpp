@@ -8,7 +8,7 @@
 //   for (auto m : plan.last(unit).moves) copy_row(m.from, m.to);
 //
 // For engines that own their memory; `cache` drives the same type. Cost: begin and commit O(n * held) per unit, a view
-// O(held). One thread at a time. No allocation after construction.
+// O(held), and a sort of its spans where they have several angles. One thread at a time. No allocation after construction.
 #ifndef KVKEEP_CACHE_PLANNER_HPP
 #define KVKEEP_CACHE_PLANNER_HPP
 
@@ -27,6 +27,8 @@
 
 KVKEEP_NAMESPACE_BEGIN
 
+/// The decision plane of a cache under a policy. Units and queries given to its functions must be below units() and
+/// step_tokens(). A planner that was moved from may only be destroyed or assigned to.
 template <class Policy>
 class planner {
   static_assert(detail::explain_policy<Policy>::value);
@@ -51,7 +53,7 @@ class planner {
   [[nodiscard]] static result<std::size_t> try_bytes(const model_shape& shape, const Policy& policy,
                                                      const planner_options& options);
 
-  /// A planner without memory, for counting; only planned_blocks, kept, form, scattered and largest_distance may be used.
+  /// A planner without memory, for counting; only planned_blocks, kept, storage, raw and largest_distance may be used.
   /// The arguments must have passed try_bytes.
   planner(const model_shape& shape, const Policy& policy, const planner_options& options, detail::measure_t);
 
@@ -88,10 +90,10 @@ class planner {
   }
   /// What query 0 .. n - 1 of the open step reads. Valid until the next call of view().
   [[nodiscard]] query_view view(std::size_t unit, std::size_t query);
-  /// How the key of the token at `at` is to be stored.
-  [[nodiscard]] stored_form form(position at) const { return views_.form(at); }
-  /// Whether every key may have a distance of its own, so that views have one span a block and angles mean nothing.
-  [[nodiscard]] bool scattered() const noexcept { return views_.scattered(); }
+  /// How keys are to be stored. Where they are scattered, views have one span a block and angles mean nothing.
+  [[nodiscard]] const key_storage& storage() const noexcept { return views_.storage(); }
+  /// Whether the key of the token at stream position `at` is to be stored raw.
+  [[nodiscard]] bool raw(position at) const noexcept { return views_.raw(at); }
   /// Builds views with one span a block: for attention that does not turn queries (ALiBi, no positions).
   void ignore_angles() noexcept { views_.ignore_angles(); }
 
@@ -121,7 +123,7 @@ class planner {
   [[nodiscard]] position next_position() const noexcept { return next_; }
   /// Positions held by a unit, oldest first. Allocates.
   [[nodiscard]] std::vector<position> held(std::size_t unit = 0) const;
-  /// Positions that the next single token will still find, oldest first. Allocates; false evidence ranks do not matter.
+  /// Positions that the next single token will still find, oldest first. Allocates.
   [[nodiscard]] std::vector<position> next_held(std::size_t unit = 0) const;
   [[nodiscard]] std::size_t held_count(std::size_t unit = 0) const noexcept { return table_.unit(unit).held; }
   /// Blocks that a unit uses now.
@@ -163,6 +165,20 @@ class planner {
   [[nodiscard]] static result<void> check(const model_shape& shape, const Policy& policy,
                                           const planner_options& options);
 
+  /// Undoes a step whose planning was left by an exception.
+  struct rollback {
+    planner* of;
+    rollback(planner* p) noexcept : of(p) {}
+    rollback(const rollback&) = delete;
+    rollback& operator=(const rollback&) = delete;
+    ~rollback() {
+      if (of != nullptr) of->abort();
+    }
+  };
+
+  [[nodiscard]] held_token token_at(position at, std::size_t place, std::size_t tokens) const noexcept {
+    return {at, at - options_.first_position, place, tokens};
+  }
   [[nodiscard]] unit_place place_of(std::size_t unit) const noexcept {
     if constexpr (scope == kvkeep::scope::sequence) return {};
     if constexpr (scope == kvkeep::scope::layer) return {unit, 0};
@@ -180,9 +196,11 @@ class planner {
   void plan_deaths(std::size_t unit, std::size_t n);
   [[nodiscard]] result<void> check_evidence(std::size_t count, const commit_evidence& evidence) const;
 
-  /// Drops the tokens i < tokens with gone(i), releases those from `tokens` to `written`, and fills the unit's plan.
-  template <class Gone>
-  void apply(std::size_t unit, std::size_t tokens, std::size_t written, const Gone& gone);
+  /// Sets gone_ and the states for a commit of the first `count` tokens; runs the user's rules and changes nothing else.
+  void decide(std::size_t unit, std::size_t count, const commit_evidence& evidence);
+  [[nodiscard]] result<void> commit_quietly(std::size_t count, const commit_evidence& evidence);
+  /// Drops the tokens i < tokens that are gone_, releases those from `tokens` to `written`, and fills the unit's plan.
+  void apply(std::size_t unit, std::size_t tokens, std::size_t written);
   void tell(drop_reason reason) const;
   [[nodiscard]] result<void> check_closed(std::string_view call) const;
 
@@ -202,6 +220,7 @@ class planner {
   detail::view_builder<select_type, distance_type> views_;
   std::span<plan_memory> plans_;    // [units]
   std::span<std::uint32_t> death_;  // [slots]: the first query of the open step that no longer reads the token
+  std::span<std::uint8_t> gone_;    // [slots]: 1 where the token is to be dropped
   std::span<std::uint32_t> alive_;  // [tokens]: indices into the unit's order while a step is planned
 };
 

@@ -23,7 +23,7 @@ std::size_t planner<Policy>::mark(std::size_t unit, const typename keep_type::sh
                                   std::size_t fresh) {
   const detail::unit_tokens& u = table_.unit(unit);
   return keep_.mark(
-      all, tokens, fresh, options_.first_position, [&](std::size_t i) { return table_.at(u.order[i]); },
+      unit, all, tokens, fresh, [&](std::size_t i) { return table_.at(u.order[i]); },
       [&](std::size_t i) { return u.order[i]; });
 }
 
@@ -31,7 +31,11 @@ template <class Policy>
 std::size_t planner<Policy>::mark_for_coming(std::size_t unit, std::size_t n) {
   auto all = shares(unit);
   const std::size_t held = table_.unit(unit).held;
-  if (held + n > keep_type::sum(all)) all = keep_.reduced_shares(all, n);
+  if (held + n <= keep_type::sum(all)) {
+    keep_.mark_all(held);
+    return 0;
+  }
+  all = keep_.reduced_shares(all, n);
   return mark(unit, all, held, held);
 }
 
@@ -85,11 +89,11 @@ result<void> planner<Policy>::try_begin(std::size_t n) {
         errc::invalid_argument, "n",
         fmt::format("n = {}; allowed: 1: a rule ranked by evidence acts each_token in steps of one token", n));
   }
-  for (std::size_t u = 0; u < units_; ++u) {
-    table_.take(u, n, next_);
-    plan_deaths(u, n);
-  }
+  for (std::size_t u = 0; u < units_; ++u) table_.take(u, n, next_);
   step_ = n;
+  rollback undo{this};  // a user's rule may throw
+  for (std::size_t u = 0; u < units_; ++u) plan_deaths(u, n);
+  undo.of = nullptr;
   return {};
 }
 
@@ -104,16 +108,16 @@ void planner<Policy>::plan_deaths(std::size_t unit, std::size_t n) {
     }
   } else if (schedule_.when == schedule::act::each_token && !keep_type::any_refuses) {
     const auto all = shares(unit);
+    const auto place = [&](std::size_t i) { return table_.at(u.order[alive_[i]]); };
+    const auto where = [&](std::size_t i) { return u.order[alive_[i]]; };
     std::size_t living = u.held;
     for (std::size_t i = 0; i < living; ++i) alive_[i] = static_cast<std::uint32_t>(i);
+    keep_.begin_states(unit);
     for (std::size_t t = 0; t < n; ++t) {
       alive_[living++] = static_cast<std::uint32_t>(u.held + t);
+      keep_.advance_states(unit, token_at(next_ + static_cast<position>(t), living - 1, living));
       if (keep_.keeps_whole(all, living)) continue;
-      const std::size_t fresh = living - 1;
-      const std::size_t gone = keep_.mark(
-          all, living, fresh, options_.first_position, [&](std::size_t i) { return table_.at(u.order[alive_[i]]); },
-          [&](std::size_t i) { return u.order[alive_[i]]; });
-      if (gone == 0) continue;
+      if (keep_.mark(unit, all, living, living - 1, place, where) == 0) continue;
       std::size_t stay = 0;
       for (std::size_t i = 0; i < living; ++i) {
         if (keep_.kept(i)) {
@@ -124,6 +128,7 @@ void planner<Policy>::plan_deaths(std::size_t unit, std::size_t n) {
       }
       living = stay;
     }
+    keep_.drop_states(unit);
   }
 }
 
@@ -156,6 +161,13 @@ result<void> planner<Policy>::check_evidence(std::size_t count, const commit_evi
 
 template <class Policy>
 result<void> planner<Policy>::try_commit(std::size_t count, const commit_evidence& evidence) {
+  if (auto ok = commit_quietly(count, evidence); !ok) return ok;
+  if (count > 0) tell(drop_reason::evicted);
+  return {};
+}
+
+template <class Policy>
+result<void> planner<Policy>::commit_quietly(std::size_t count, const commit_evidence& evidence) {
   if (!open()) return detail::make_error(errc::wrong_state, "commit", "commit without an open step");
   if (count > step_) return detail::bad_argument("count", count, fmt::format("0 .. {}, the step's tokens", step_));
   if (auto ok = check_evidence(count, evidence); !ok) return ok;
@@ -163,33 +175,48 @@ result<void> planner<Policy>::try_commit(std::size_t count, const commit_evidenc
     abort();
     return {};
   }
+  // First all that a user's rule may refuse by an exception, then what cannot fail.
+  for (std::size_t u = 0; u < units_; ++u) decide(u, count, evidence);
   const std::size_t written = step_;
   step_ = 0;
   next_ += static_cast<position>(count);
   for (std::size_t u = 0; u < units_; ++u) {
-    const std::size_t held = table_.unit(u).held;
-    const std::span<const slot> order = table_.unit(u).order;
-    if constexpr (wants_surprisals) {
-      for (std::size_t t = 0; t < count; ++t) keep_.admit(order[held + t], evidence.surprisals[t]);
-    }
-    if (schedule_.when == schedule::act::each_token) {
-      apply(u, held + count, held + written, [&](std::size_t i) { return death_[index(order[i])] < count; });
-    } else if (schedule_.when == schedule::act::before_step) {
-      // Planned again for the tokens that really come: begin(count) would have dropped no more than these need.
-      mark_for_coming(u, count);
-      apply(u, held + count, held + written, [&](std::size_t i) { return i < held && !keep_.kept(i); });
-    } else {
-      mark(u, shares(u), held + count, held + count);
-      apply(u, held + count, held + written, [&](std::size_t i) { return !keep_.kept(i); });
-    }
+    keep_.keep_states(u);
+    apply(u, table_.unit(u).held + count, table_.unit(u).held + written);
   }
-  tell(drop_reason::evicted);
   return {};
 }
 
 template <class Policy>
-template <class Gone>
-void planner<Policy>::apply(std::size_t unit, std::size_t tokens, std::size_t written, const Gone& gone) {
+void planner<Policy>::decide(std::size_t unit, std::size_t count, const commit_evidence& evidence) {
+  const detail::unit_tokens& u = table_.unit(unit);
+  const std::size_t tokens = u.held + count;
+  if constexpr (wants_surprisals) {
+    for (std::size_t t = 0; t < count; ++t) keep_.admit(u.order[u.held + t], evidence.surprisals[t]);
+  }
+  const auto advance = [&] {
+    keep_.begin_states(unit);
+    for (std::size_t t = 0; t < count; ++t) {
+      keep_.advance_states(unit, token_at(next_ + static_cast<position>(t), u.held + t, tokens));
+    }
+  };
+  if (schedule_.when == schedule::act::each_token) {
+    advance();
+    for (std::size_t i = 0; i < tokens; ++i) gone_[index(u.order[i])] = death_[index(u.order[i])] < count ? 1 : 0;
+  } else if (schedule_.when == schedule::act::before_step) {
+    // Planned again for the tokens that really come: begin(count) would have dropped no more than these need.
+    mark_for_coming(unit, count);
+    for (std::size_t i = 0; i < tokens; ++i) gone_[index(u.order[i])] = i < u.held && !keep_.kept(i) ? 1 : 0;
+    advance();
+  } else {
+    advance();
+    mark(unit, shares(unit), tokens, tokens);
+    for (std::size_t i = 0; i < tokens; ++i) gone_[index(u.order[i])] = keep_.kept(i) ? 0 : 1;
+  }
+}
+
+template <class Policy>
+void planner<Policy>::apply(std::size_t unit, std::size_t tokens, std::size_t written) {
   detail::unit_tokens& u = table_.unit(unit);
   plan_memory& memory = plans_[unit];
   std::size_t dropped = 0;
@@ -198,7 +225,7 @@ void planner<Policy>::apply(std::size_t unit, std::size_t tokens, std::size_t wr
   for (std::size_t i = 0; i < tokens; ++i) {
     const slot s = u.order[i];
     const position at = table_.at(s);
-    if (gone(i)) {
+    if (gone_[index(s)] != 0) {
       memory.dropped[dropped++] = {s, at};
       table_.release(s);
       continue;
@@ -244,6 +271,7 @@ void planner<Policy>::abort() noexcept {
     detail::unit_tokens& mine = table_.unit(u);
     for (std::size_t i = mine.held; i < mine.held + written; ++i) table_.release(mine.order[i]);
     table_.release_empty_blocks(u, [](block_id) {});
+    keep_.drop_states(u);
   }
 }
 
@@ -253,8 +281,9 @@ result<void> planner<Policy>::try_reserve(std::size_t n) {
   if (auto ok = check_room(n); !ok) return ok;
   for (std::size_t u = 0; u < units_; ++u) {
     mark_for_coming(u, n);
-    apply(u, held_count(u), held_count(u), [&](std::size_t i) { return !keep_.kept(i); });
+    for (std::size_t i = 0; i < held_count(u); ++i) gone_[index(table_.unit(u).order[i])] = keep_.kept(i) ? 0 : 1;
   }
+  for (std::size_t u = 0; u < units_; ++u) apply(u, held_count(u), held_count(u));
   tell(drop_reason::reserved);
   return {};
 }
@@ -269,11 +298,8 @@ result<void> planner<Policy>::try_erase(position first, position last) {
     return detail::bad_argument("last", last, fmt::format("first = {} .. {}, the end of the stream", first, next_));
   }
   for (std::size_t u = 0; u < units_; ++u) {
-    const std::span<const slot> order = table_.unit(u).order;
-    apply(u, held_count(u), held_count(u), [&](std::size_t i) {
-      const position at = table_.at(order[i]);
-      return at >= first && at < last;
-    });
+    for (const slot s : held_slots(u)) gone_[index(s)] = table_.at(s) >= first && table_.at(s) < last ? 1 : 0;
+    apply(u, held_count(u), held_count(u));
   }
   tell(drop_reason::erased);
   return {};
@@ -293,9 +319,11 @@ result<void> planner<Policy>::try_clear() {
   if (auto ok = check_closed("clear"); !ok) return ok;
   next_ = options_.first_position;
   for (std::size_t u = 0; u < units_; ++u) {
-    apply(u, held_count(u), held_count(u), [](std::size_t) { return true; });
+    for (const slot s : held_slots(u)) gone_[index(s)] = 1;
+    apply(u, held_count(u), held_count(u));
   }
   table_.reset();
+  keep_.reset_states(units_);
   tell(drop_reason::cleared);
   return {};
 }
@@ -318,11 +346,15 @@ std::vector<position> planner<Policy>::next_held(std::size_t unit) const {
   if (schedule_.when == schedule::act::each_token) {
     ++tokens;  // the next token takes part in the choice
   } else {
-    if (tokens + 1 > keep_type::sum(all)) all = keep_.reduced_shares(all, 1);
+    if (tokens + 1 <= keep_type::sum(all)) return out;
+    all = keep_.reduced_shares(all, 1);
   }
+  keep_.begin_states(unit);
+  if (tokens > out.size()) keep_.advance_states(unit, token_at(next_, out.size(), tokens));
   keep_.mark(
-      all, tokens, out.size(), options_.first_position, [&](std::size_t i) { return i < out.size() ? out[i] : next_; },
+      unit, all, tokens, out.size(), [&](std::size_t i) { return i < out.size() ? out[i] : next_; },
       [&](std::size_t i) { return order[i]; });
+  keep_.drop_states(unit);
   std::size_t kept = 0;
   for (std::size_t i = 0; i < out.size(); ++i) {
     if (keep_.kept(i)) out[kept++] = out[i];

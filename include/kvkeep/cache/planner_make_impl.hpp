@@ -25,11 +25,12 @@ planner<Policy>::planner(const model_shape& shape, const Policy& policy, const p
       schedule_(rules_.when.schedule()),
       options_(options),
       next_(options.first_position),
-      keep_(detail::rule_tuple<retain_type>::of(rules_.retain)),
+      keep_(detail::rule_tuple<retain_type>::of(rules_.retain), options.first_position),
       views_(rules_.select, rules_.distance) {
   if constexpr (scope == kvkeep::scope::layer) units_ = shape.layers;
   if constexpr (scope == kvkeep::scope::kv_head) units_ = shape.layers * shape.kv_heads;
   keep_.describe(kept_);
+  kept_.few_runs = kept_.few_runs && std::is_same_v<select_type, read_all>;
   if (schedule_.when != schedule::act::each_token) {
     if (kept_.rest) *kept_.rest += static_cast<position>(options.max_step);
     if (kept_.oldest) *kept_.oldest += static_cast<position>(options.max_step);
@@ -46,7 +47,7 @@ template <class Policy>
 void planner<Policy>::lay_out(detail::arena& memory) {
   table_.lay_out(memory, units_, [&](std::size_t u) { return in_step(u); });
   const std::size_t slots = table_.blocks() * block_tokens;
-  keep_.lay_out(memory, kept_.in_step, slots);
+  keep_.lay_out(memory, kept_.in_step, slots, units_);
   views_.lay_out(memory, kept_.in_step, table_.blocks());
   plans_ = memory.take<plan_memory>(units_);
   for (std::size_t u = 0; u < units_; ++u) {
@@ -58,6 +59,7 @@ void planner<Policy>::lay_out(detail::arena& memory) {
     if (!memory.measuring()) plans_[u] = mine;
   }
   death_ = memory.take<std::uint32_t>(slots);
+  gone_ = memory.take<std::uint8_t>(slots);
   alive_ = memory.take<std::uint32_t>(kept_.in_step);
 }
 
@@ -72,16 +74,17 @@ result<void> planner<Policy>::check(const model_shape& shape, const Policy& poli
     return detail::bad_argument("first_position", options.first_position, fmt::format("0 .. {}", position_limit - 1));
   }
   const rules_type rules = policy.rules();
-  const keep_type keep(detail::rule_tuple<retain_type>::of(rules.retain));
+  const keep_type keep(detail::rule_tuple<retain_type>::of(rules.retain), options.first_position);
   if (auto ok = keep.check(); !ok) return ok;
   if (auto ok = detail::check_of(rules.select); !ok) return ok;
   if (auto ok = detail::check_of(rules.distance); !ok) return ok;
   // Shares are added in long double: they may be anything up to 2^64 - 1.
   const std::size_t layers = scope == kvkeep::scope::sequence ? 1 : shape.layers;
   const std::size_t heads = scope == kvkeep::scope::kv_head ? shape.kv_heads : 1;
+  constexpr long double most_slots = 4.0e9L;
   long double all = 0;
-  for (std::size_t l = 0; l < layers; ++l) {
-    for (std::size_t h = 0; h < heads; ++h) {
+  for (std::size_t l = 0; l < layers && all <= most_slots; ++l) {
+    for (std::size_t h = 0; h < heads && all <= most_slots; ++h) {
       long double mine = 0;
       for (const std::size_t share : keep.full_shares({l, h})) mine += static_cast<long double>(share);
       if (mine < 1) return detail::bad_argument("retain", "0 tokens", "a policy that keeps at least one token");
@@ -92,9 +95,8 @@ result<void> planner<Policy>::check(const model_shape& shape, const Policy& poli
       all += mine + 2 * static_cast<long double>(options.max_step) + 32;
     }
   }
-  if (all > 4.0e9L) {
-    return detail::bad_argument("retain", fmt::format("{:.0f} tokens in all units", static_cast<double>(all)),
-                                "less than 4000000000");
+  if (all > most_slots) {
+    return detail::bad_argument("retain", "more than 4000000000 tokens in all units", "less than 4000000000");
   }
   return {};
 }
@@ -111,6 +113,7 @@ result<planner<Policy>> planner<Policy>::try_make(const model_shape& shape, cons
   }
   made.lay_out(made.memory_);
   made.table_.reset();
+  made.keep_.reset_states(made.units_);
   for (plan_memory& p : made.plans_) p.plan = {};
   return made;
 }

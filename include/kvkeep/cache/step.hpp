@@ -51,11 +51,13 @@ class basic_step {
   /// Makes the first `count` tokens (default all) and what the policy drops final, and closes the step; equals
   /// begin(count) with those tokens and commit(). commit(0) undoes the step.
   /// Errors (the step stays open and unchanged): the step is closed; a layer was not attended; count above the step's
-  /// tokens; evidence missing, of the wrong number, NaN, or not asked for.
+  /// tokens; evidence missing, of the wrong number, NaN, or not asked for. What a drop_listener throws comes out when all
+  /// has happened and the step is closed.
   [[nodiscard]] result<void> try_commit(std::size_t count, const commit_evidence& evidence = {}) {
     if (!open()) return closed("commit");
     if (auto ok = core_->commit(count, evidence); !ok) return ok;
-    core_ = nullptr;
+    Core* const done = std::exchange(core_, nullptr);
+    if (count > 0) done->tell(drop_reason::evicted);
     return {};
   }
   [[nodiscard]] result<void> try_commit(const commit_evidence& evidence = {}) {

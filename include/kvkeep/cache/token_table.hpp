@@ -120,20 +120,32 @@ class token_table {
         }
       }
       const std::uint32_t source = u.blocks[emptiest];
-      for (std::size_t b = 0; b < u.block_count && used_[source] != 0; ++b) {
-        const std::uint32_t target = u.blocks[b];
-        if (b == emptiest || used_[target] == 0) continue;
-        while (used_[target] != full && used_[source] != 0) {
-          const auto row = static_cast<std::size_t>(std::countr_zero(used_[source]));
-          const auto room = static_cast<std::size_t>(std::countr_one(used_[target]));
-          move_token(u, to_slot(source * block_tokens + row), to_slot(target * block_tokens + room), moved);
-        }
+      while (used_[source] != 0) {
+        const std::uint32_t target = fullest_with_room(u, source);
+        const auto row = static_cast<std::size_t>(std::countr_zero(used_[source]));
+        const auto room = static_cast<std::size_t>(std::countr_one(used_[target]));
+        move_token(u, to_slot(source * block_tokens + row), to_slot(target * block_tokens + room), moved);
       }
     }
   }
 
  private:
   static constexpr std::uint32_t full = (1U << block_tokens) - 1;
+
+  /// The block of a unit with the most tokens that has room, other than `source`. Filling the fullest first never makes a
+  /// target the emptiest block while another is left, so no row moves twice and no move writes where another reads.
+  [[nodiscard]] std::uint32_t fullest_with_room(const unit_tokens& u, std::uint32_t source) const noexcept {
+    std::uint32_t best = source;
+    int most = -1;
+    for (std::size_t b = 0; b < u.block_count; ++b) {
+      const std::uint32_t block = u.blocks[b];
+      const int live = std::popcount(used_[block]);
+      if (block == source || live == 0 || used_[block] == full || live <= most) continue;
+      best = block;
+      most = live;
+    }
+    return best;
+  }
 
   template <class Moved>
   void move_token(unit_tokens& u, slot from, slot to, const Moved& moved) {

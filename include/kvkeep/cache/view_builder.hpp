@@ -31,14 +31,17 @@ class view_builder {
   void set(const retention& kept, position first_position) {
     kept_ = kept;
     first_position_ = first_position;
-    scattered_ = form_of(distance_, 0, kept_) == stored_form::scattered;
-    one_span_ = scattered_;
+    storage_ = storage_of(distance_, kept_);
+    one_span_ = storage_.scattered;
   }
   void ignore_angles() noexcept { one_span_ = true; }
 
-  /// How the key of a token is stored.
-  [[nodiscard]] stored_form form(position at) const { return form_of(distance_, at - first_position_, kept_); }
-  [[nodiscard]] bool scattered() const noexcept { return scattered_; }
+  /// How keys are stored.
+  [[nodiscard]] const key_storage& storage() const noexcept { return storage_; }
+  /// Whether the key at a stream position is stored raw.
+  [[nodiscard]] bool raw(position at) const noexcept {
+    return storage_.scattered || at - first_position_ < storage_.raw_below;
+  }
 
   /// The view of the query at `query`, whose unit holds `tokens` slots up to and including its own, oldest first;
   /// visible(i) tells whether retain leaves token i to it.
@@ -65,6 +68,11 @@ class view_builder {
   }
 
  private:
+  /// a + b without overflow, whatever a user's rule gives.
+  [[nodiscard]] static position add(position a, position b) noexcept {
+    return static_cast<position>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+  }
+
   /// Turns the masks of the unit's blocks into spans, sorted by angle and block; returns how many.
   std::size_t group(const unit_tokens& mine, const token_table& table) {
     std::size_t count = 0;
@@ -81,8 +89,7 @@ class view_builder {
         const auto row = static_cast<std::size_t>(std::countr_zero(left));
         const slot s = to_slot(block * block_tokens + row);
         const position at = table.at(s);
-        const position anchor = form(at) == stored_form::raw ? 0 : at;
-        const position angle = anchor + away_[index(s)];
+        const position angle = add(raw(at) ? 0 : at, away_[index(s)]);
         std::size_t i = first;
         while (i < count && spans_[i].angle != angle) ++i;
         if (i == count) spans_[count++] = {angle, block, 0};
@@ -103,7 +110,7 @@ class view_builder {
   Distance distance_;
   retention kept_{};
   position first_position_ = 0;
-  bool scattered_ = false;
+  key_storage storage_{};
   bool one_span_ = false;          // angles mean nothing: one span a block
   std::span<key_span> spans_;      // [tokens]
   std::span<std::uint32_t> mask_;  // [blocks]: rows read

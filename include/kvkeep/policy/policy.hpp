@@ -14,7 +14,7 @@
 // A retain rule takes up to `share` of the tokens held. In a union keep{a, b, ...} the rules take in the order written, and a
 // token that one took costs a later one nothing; a token that nobody takes is dropped. A rule is a copyable type with
 //   std::size_t share() const;                        // tokens it takes at most
-//   std::size_t share(const unit_place&) const;       // or so, for rules whose scope is a layer or a kv head
+//   std::size_t share(const unit_place&) const;       // or so, for rules whose `scope` is a layer or a kv head
 //   bool claims(const held_token&) const;             // optional: only these tokens; default all
 //   double rank(const held_token&) const;             // optional: the highest stay, ties: the older; default: the newest stay
 //   static constexpr bool pays = true;                // optional: false if reserve() may not take from its share
@@ -28,11 +28,18 @@
 //   column admit(float evidence) const;               // the column of a token when its evidence arrives (at commit)
 //   double rank(const held_token&, column) const;     // instead of rank(const held_token&)
 //   column end_turn(column) const;                    // optional: what end_turn() makes of it (decay)
-// The planner owns the columns, sizes them at construction, and moves, drops and rolls them back.
+//   using state = ...;                                // optional: what it remembers of a unit, trivially copyable
+// With a state, the rule also has
+//   state advance(state, const held_token&) const;    // the state after one more token; called once a token, in order
+//   state start() const;                              // optional: before the first token; default state{}
+// and claims and rank may take the state as a last argument. The planner owns columns and states, sizes them at
+// construction, and moves, drops and rolls them back. Rules should not throw; where one does, the step is undone.
 //
 // A select rule is a copyable type with
 //   bool reads(position query, position key) const;   // of the keys that retain leaves to the query; or none: reads all
 //   key_label label(position query, position key) const;   // optional; default window
+//   result<void> check() const;                       // optional: parameters out of range
+// A query that reads no key at all, not even its own, gets NaN.
 // Distance rules are described in position/distance.hpp.
 #ifndef KVKEEP_POLICY_POLICY_HPP
 #define KVKEEP_POLICY_POLICY_HPP
@@ -41,6 +48,7 @@
 #include <cstddef>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 
 #include "kvkeep/core/types.hpp"
 #include "kvkeep/policy/select/read_all.hpp"
@@ -114,194 +122,8 @@ policy(Retain, Select, Distance) -> policy<Retain, Select, Distance>;
 template <class Retain, class Select, class Distance, class When>
 policy(Retain, Select, Distance, When) -> policy<Retain, Select, Distance, When>;
 
-/// A rule that has a share of the tokens.
-template <class R>
-concept has_share = requires(const R rule, const unit_place& place) {
-  { rule.share() } -> std::convertible_to<std::size_t>;
-}
-|| requires(const R rule, const unit_place& place) {
-  { rule.share(place) } -> std::convertible_to<std::size_t>;
-};
-
-namespace detail {
-
-template <class R, class = void>
-struct evidence_of {
-  using type = no_evidence;
-};
-template <class R>
-struct evidence_of<R, std::void_t<typename R::evidence>> {
-  using type = typename R::evidence;
-};
-template <class R>
-using evidence_t = typename evidence_of<R>::type;
-
-struct no_column {};
-template <class R, class = void>
-struct column_of {
-  using type = no_column;
-};
-template <class R>
-struct column_of<R, std::void_t<typename R::column>> {
-  using type = typename R::column;
-};
-template <class R>
-using column_t = typename column_of<R>::type;
-
-template <class R>
-inline constexpr bool has_column = !std::is_same_v<column_t<R>, no_column>;
-template <class R>
-inline constexpr bool wants_surprisal = std::is_same_v<evidence_t<R>, surprisal>;
-
-template <class R>
-concept mentions_claims = requires {
-  &R::claims;
-};
-template <class R>
-concept has_claims = requires(const R rule, const held_token& t) {
-  { rule.claims(t) } -> std::convertible_to<bool>;
-};
-template <class R>
-concept mentions_rank = requires {
-  &R::rank;
-};
-template <class R>
-concept ranks_token = requires(const R rule, const held_token& t) {
-  { rule.rank(t) } -> std::convertible_to<double>;
-};
-template <class R>
-concept ranks_column = has_column<R> && requires(const R rule, const held_token& t, column_t<R> c) {
-  { rule.rank(t, c) } -> std::convertible_to<double>;
-};
-template <class R>
-concept admits = requires(const R rule, float e) {
-  { rule.admit(e) } -> std::convertible_to<column_t<R>>;
-};
-template <class R>
-inline constexpr bool pays = !requires {
-  requires !R::pays;
-};
-template <class R>
-inline constexpr bool leaves_runs = requires {
-  requires R::leaves_runs;
-};
-
-template <class R>
-inline constexpr bool refuses = requires {
-  requires R::refuses;
-};
-
-template <class R>
-[[nodiscard]] constexpr kvkeep::scope scope_of() noexcept {
-  if constexpr (requires {
-                  { R::scope } -> std::convertible_to<kvkeep::scope>;
-                })
-    return R::scope;
-  return kvkeep::scope::sequence;
-}
-template <class R>
-[[nodiscard]] constexpr std::size_t share_of(const R& rule, const unit_place& place) {
-  if constexpr (requires {
-                  { rule.share(place) } -> std::convertible_to<std::size_t>;
-                }) {
-    return rule.share(place);
-  } else {
-    return rule.share();
-  }
-}
-template <class R>
-[[nodiscard]] result<void> check_of(const R& rule) {
-  if constexpr (requires {
-                  { rule.check() } -> std::same_as<result<void>>;
-                })
-    return rule.check();
-  return {};
-}
-
-/// Sentences about one retain rule; instantiated before anything else of it, so that the sentence comes first.
-template <class R>
-struct explain_retain_rule {
-  static_assert(std::copyable<R>, "kvkeep: a retain rule must be a copyable value; see kvkeep/policy/policy.hpp");
-  static_assert(has_share<R>,
-                "kvkeep: a retain rule needs `std::size_t share() const`, the tokens it keeps at most; see "
-                "kvkeep/policy/policy.hpp");
-  static_assert(
-      !std::is_same_v<evidence_t<R>, attention_mass> && !std::is_same_v<evidence_t<R>, last_query_row> &&
-          !std::is_same_v<evidence_t<R>, window_rows>,
-      "kvkeep: nobody supplies the evidence this retain rule consumes: the attention kernel does not gather it");
-  static_assert(!std::is_same_v<evidence_t<R>, hidden_states>,
-                "kvkeep: nobody supplies the evidence this retain rule consumes: attend takes no hidden states");
-  static_assert(!mentions_claims<R> || has_claims<R>,
-                "kvkeep: a retain rule's `claims` must be `bool claims(const kvkeep::held_token&) const`; see "
-                "kvkeep/policy/policy.hpp");
-  static_assert(
-      !mentions_rank<R> || ranks_token<R> || ranks_column<R>,
-      "kvkeep: a retain rule's `rank` must be `double rank(const kvkeep::held_token&) const`, or take its column "
-      "as well; see kvkeep/policy/policy.hpp");
-  static_assert(!has_column<R> || std::is_trivially_copyable_v<column_t<R>>,
-                "kvkeep: a retain rule's `column` must be trivially copyable; see kvkeep/policy/policy.hpp");
-  static_assert(!has_column<R> || admits<R>,
-                "kvkeep: a retain rule with a `column` needs `column admit(float evidence) const`; see "
-                "kvkeep/policy/policy.hpp");
-  static_assert(has_column<R> == wants_surprisal<R>,
-                "kvkeep: a retain rule that consumes evidence needs a `column` to keep it, and a column needs evidence "
-                "(`using evidence = kvkeep::surprisal;`); see kvkeep/policy/policy.hpp");
-  static constexpr bool value = true;
-};
-
-template <class P>
-concept has_rules = requires(const P& p) {
-  p.rules();
-};
-
-/// Sentences about a policy as a whole.
-template <class P>
-struct explain_policy {
-  static_assert(
-      has_rules<P>,
-      "kvkeep: a policy needs `rules()`: give kvkeep::policy{retain, select, distance, when} or a preset; see "
-      "kvkeep/policy/policy.hpp");
-  static constexpr bool value = has_rules<P>;
-};
-template <class S>
-concept mentions_reads = requires {
-  &S::reads;
-};
-template <class S>
-concept pattern_select = requires(const S rule, position p) {
-  { rule.reads(p, p) } -> std::convertible_to<bool>;
-};
-template <class W>
-concept schedules = requires(const W when) {
-  { when.schedule() } -> std::same_as<kvkeep::schedule>;
-  { W::chunk_invariant } -> std::convertible_to<bool>;
-};
-template <class Rules>
-struct explain_axes {
-  static_assert(std::is_same_v<std::remove_cvref_t<decltype(Rules::select)>, read_all> ||
-                    pattern_select<std::remove_cvref_t<decltype(Rules::select)>>,
-                "kvkeep: a select rule must be read_all or have `bool reads(position query, position key) const`; see "
-                "kvkeep/policy/policy.hpp");
-  static_assert(distance_rule<std::remove_cvref_t<decltype(Rules::distance)>>,
-                "kvkeep: a distance rule needs `position operator()(const kvkeep::key_place&) const`; see "
-                "kvkeep/position/distance.hpp");
-  static_assert(
-      schedules<std::remove_cvref_t<decltype(Rules::when)>>,
-      "kvkeep: `when` must be each_token, before_step, after_step or have `kvkeep::schedule schedule() const` and "
-      "`static constexpr bool chunk_invariant`; see kvkeep/policy/policy.hpp");
-  static constexpr bool value = true;
-};
-
-/// The product that a policy or preset stands for.
-template <class P>
-using rules_t = std::remove_cvref_t<decltype(std::declval<const P&>().rules())>;
-
-}  // namespace detail
-
-/// A type that stands for a policy: kvkeep::policy or a preset.
-template <class P>
-concept policy_like = std::copyable<P> && detail::has_rules<P>;
-
 KVKEEP_NAMESPACE_END
+
+#include "kvkeep/policy/traits.hpp"
 
 #endif

@@ -2,14 +2,14 @@
 //
 // A rule maps what is known of a query and a key (key_place) to a distance in tokens. The library turns it into exact
 // attention: a key is encoded once, at an anchor (its stream position, or 0 for "raw"), and the query is turned to
-// anchor + distance. `raw` says which keys a rule wants raw so that all of them share one turned query.
+// anchor + distance. `storage` says which keys a rule wants raw so that many of them share one turned query.
 //
 // Write your own: a copyable type with
-//   position operator()(const key_place&) const;                      // >= 0
-//   stored_form form(position number, const retention&) const;        // optional; default rotated
+//   position operator()(const key_place&) const;                      // below 2^53; negative: the key seems newer
+//   key_storage storage(const retention&) const;                      // optional; default: all rotated
 //   std::optional<position> largest(const retention&) const;          // optional; default unknown
 //   static constexpr bool counts_newer = true;                        // only if it reads key_place::newer
-//   result<void> check() const;                                       // optional
+//   result<void> check() const;                                       // optional: parameters out of range
 #ifndef KVKEEP_POSITION_DISTANCE_HPP
 #define KVKEEP_POSITION_DISTANCE_HPP
 
@@ -43,12 +43,26 @@ struct retention {
   bool few_runs = false;             ///< what is kept is a few ranges of consecutive tokens
 };
 
-/// How a key is stored.
-enum class stored_form : std::uint8_t {
-  rotated,    ///< turned to its stream position, then encoded
-  raw,        ///< encoded as it comes; queries turn to the distance itself
-  scattered,  ///< raw, and every key of the cache may have its own distance: keys are turned as they are read
+/// How the keys of a cache are stored, for its whole life.
+struct key_storage {
+  position raw_below =
+      0;  ///< keys with a stream number below are encoded as they come; queries turn to the distance itself
+  bool scattered = false;  ///< all keys are raw, and each may have its own distance: keys are turned as they are read
+
+  /// Whether every key is turned to its stream position, then encoded.
+  [[nodiscard]] constexpr bool all_rotated() const noexcept { return raw_below == 0 && !scattered; }
 };
+
+namespace detail {
+
+/// An error where a parameter of a distance rule is no number of tokens.
+[[nodiscard]] inline result<void> check_distance(std::string_view name, std::size_t value, std::size_t least) {
+  constexpr std::size_t most = 2147483647;
+  if (value >= least && value <= most) return {};
+  return bad_argument(name, value, fmt::format("{} .. {}", least, most));
+}
+
+}  // namespace detail
 
 /// Stream distance: query - key, gaps and all. (Dense, sliding window, and what most engines do.)
 struct true_distance {
@@ -60,9 +74,7 @@ struct true_distance {
 struct cache_distance {
   static constexpr bool counts_newer = true;
   [[nodiscard]] constexpr position operator()(const key_place& k) const noexcept { return k.newer; }
-  [[nodiscard]] constexpr stored_form form(position, const retention& r) const noexcept {
-    return r.few_runs ? stored_form::rotated : stored_form::scattered;
-  }
+  [[nodiscard]] constexpr key_storage storage(const retention& r) const noexcept { return {0, !r.few_runs}; }
   [[nodiscard]] constexpr std::optional<position> largest(const retention& r) const noexcept {
     return static_cast<position>(r.read) - 1;
   }
@@ -77,6 +89,10 @@ struct settled_cache_distance {
   [[nodiscard]] constexpr position operator()(const key_place& k) const noexcept {
     if (k.age() < static_cast<position>(window) || k.number >= static_cast<position>(sinks)) return k.age();
     return static_cast<position>(window + sinks) - 1 - k.number;
+  }
+  [[nodiscard]] result<void> check() const {
+    if (auto ok = detail::check_distance("settled_cache_distance.sinks", sinks, 0); !ok) return ok;
+    return detail::check_distance("settled_cache_distance.window", window, 1);
   }
   [[nodiscard]] constexpr std::optional<position> largest(const retention& r) const noexcept {
     if (!r.rest) return r.oldest;
@@ -94,19 +110,17 @@ struct beyond {
     return k.age() < static_cast<position>(window) ? k.age() : static_cast<position>(at);
   }
   /// Keys that may outlive the window are stored raw: behind it they share one turned query.
-  [[nodiscard]] constexpr stored_form form(position number, const retention& r) const noexcept {
-    if (!r.rest || *r.rest >= static_cast<position>(window)) {
-      if (r.oldest && *r.oldest < static_cast<position>(window)) return stored_form::rotated;
-      return stored_form::scattered;
-    }
-    return number < static_cast<position>(r.unbounded_first) ? stored_form::raw : stored_form::rotated;
+  [[nodiscard]] constexpr key_storage storage(const retention& r) const noexcept {
+    if (r.oldest && *r.oldest < static_cast<position>(window)) return {};
+    if (!r.rest || *r.rest >= static_cast<position>(window)) return {0, true};
+    return {static_cast<position>(r.unbounded_first), false};
   }
   [[nodiscard]] constexpr std::optional<position> largest(const retention&) const noexcept {
     return static_cast<position>((std::max)(window, at));
   }
   [[nodiscard]] result<void> check() const {
-    if (window >= 1) return {};
-    return detail::bad_argument("beyond.window", window, ">= 1: the window counts the query itself");
+    if (auto ok = detail::check_distance("beyond.window", window, 1); !ok) return ok;
+    return detail::check_distance("beyond.at", at, 0);
   }
 };
 
@@ -114,13 +128,12 @@ struct beyond {
 struct clamped_distance {
   std::size_t limit = 2048;
 
+  [[nodiscard]] result<void> check() const { return detail::check_distance("clamped_distance.limit", limit, 0); }
   [[nodiscard]] constexpr beyond as_beyond() const noexcept { return {(std::max)(limit, std::size_t{1}), limit}; }
   [[nodiscard]] constexpr position operator()(const key_place& k) const noexcept {
     return (std::min)(k.age(), static_cast<position>(limit));
   }
-  [[nodiscard]] constexpr stored_form form(position number, const retention& r) const noexcept {
-    return as_beyond().form(number, r);
-  }
+  [[nodiscard]] constexpr key_storage storage(const retention& r) const noexcept { return as_beyond().storage(r); }
   [[nodiscard]] constexpr std::optional<position> largest(const retention&) const noexcept {
     return static_cast<position>(limit);
   }
@@ -133,11 +146,19 @@ struct retrieved_at {
   Rest rest{};
 
   static constexpr bool counts_newer = requires { requires Rest::counts_newer; };
+  [[nodiscard]] result<void> check() const {
+    if (auto ok = detail::check_distance("retrieved_at.at", at, 0); !ok) return ok;
+    if constexpr (requires {
+                    { rest.check() } -> std::same_as<result<void>>;
+                  })
+      return rest.check();
+    return {};
+  }
   [[nodiscard]] constexpr position operator()(const key_place& k) const noexcept {
     return k.label == key_label::retrieved ? static_cast<position>(at) : rest(k);
   }
   /// Any key may be retrieved one day, so all are stored raw.
-  [[nodiscard]] constexpr stored_form form(position, const retention&) const noexcept { return stored_form::scattered; }
+  [[nodiscard]] constexpr key_storage storage(const retention&) const noexcept { return {0, true}; }
   [[nodiscard]] constexpr std::optional<position> largest(const retention& r) const noexcept {
     if constexpr (requires { rest.largest(r); }) {
       if (const auto most = rest.largest(r)) return (std::max)(*most, static_cast<position>(at));
@@ -161,13 +182,19 @@ inline constexpr bool counts_newer = requires {
   requires D::counts_newer;
 };
 
+template <class D>
+concept has_storage = requires(const D rule, const retention& r) {
+  { rule.storage(r) } -> std::same_as<key_storage>;
+};
+template <class D>
+concept mentions_storage = requires {
+  &D::storage;
+};
+
 template <distance_rule D>
-[[nodiscard]] constexpr stored_form form_of(const D& rule, position number, const retention& r) {
-  if constexpr (requires {
-                  { rule.form(number, r) } -> std::same_as<stored_form>;
-                })
-    return rule.form(number, r);
-  return stored_form::rotated;
+[[nodiscard]] constexpr key_storage storage_of(const D& rule, const retention& r) {
+  if constexpr (has_storage<D>) return rule.storage(r);
+  return {};
 }
 
 template <distance_rule D>

@@ -151,6 +151,9 @@ struct apply_scaling {
   const detail::apply_scaling scale{r.theta, dim, r.length != 0 ? r.length : length, out};
   scale.set_theta(r.theta);
   if (auto ok = std::visit(scale, r.scaling); !ok) return ok.error();
+  for (const double f : out.inverse) {
+    if (!std::isfinite(f)) return detail::bad_argument("rope.scaling", f, "parameters that give finite frequencies");
+  }
   return out;
 }
 

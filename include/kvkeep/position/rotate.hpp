@@ -12,13 +12,19 @@
 KVKEEP_NAMESPACE_BEGIN
 
 /// Fills cosine and sine, [pairs] each, for an angle of `at` positions; negative turns backwards.
-/// The product is formed in double: at 10^9 positions it is off by at most 6e-8 radians.
+/// The product is exact: what double rounds off of it is added as a small angle, so that the error does not grow with the
+/// position.
 inline void fill_angles(position at, std::span<const double> inverse, std::span<double> cosine,
                         std::span<double> sine) noexcept {
   for (std::size_t j = 0; j < inverse.size(); ++j) {
     const double angle = static_cast<double>(at) * inverse[j];
-    cosine[j] = std::cos(angle);
-    sine[j] = std::sin(angle);
+    const double rest = std::fma(static_cast<double>(at), inverse[j], -angle);
+    const double c = std::cos(angle);
+    const double s = std::sin(angle);
+    const double rest_c = std::cos(rest);
+    const double rest_s = std::sin(rest);
+    cosine[j] = c * rest_c - s * rest_s;
+    sine[j] = s * rest_c + c * rest_s;
   }
 }
 

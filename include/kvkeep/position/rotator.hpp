@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <span>
 
@@ -20,7 +21,7 @@ namespace detail {
 /// Cosines and sines by position. Not thread-safe: looking up an angle may compute it.
 class rotator {
  public:
-  static constexpr std::size_t remembered = 16;  // angles outside the tables that are kept
+  static constexpr std::size_t remembered = 64;  // angles outside the tables that are kept, by their last bits
   static constexpr position nowhere = std::numeric_limits<position>::min();
 
   /// Takes the tables from the arena: `pairs` frequencies, max_step positions, `near` distances (0 .. near - 1).
@@ -125,16 +126,12 @@ class rotator {
     return remember(at);
   }
   [[nodiscard]] angles remember(position at) noexcept {
-    for (std::size_t i = 0; i < remembered; ++i) {
-      if (other_at_[i] == at) {
-        const auto [cosine, sine] = split(other_, i);
-        return {cosine, sine};
-      }
+    const auto row = static_cast<std::size_t>(static_cast<std::uint64_t>(at) % remembered);
+    const auto [cosine, sine] = split(other_, row);
+    if (other_at_[row] != at) {
+      fill_angles(at, inverse_, cosine, sine);
+      other_at_[row] = at;
     }
-    const auto [cosine, sine] = split(other_, next_other_);
-    fill_angles(at, inverse_, cosine, sine);
-    other_at_[next_other_] = at;
-    next_other_ = (next_other_ + 1) % remembered;
     return {cosine, sine};
   }
 
@@ -145,7 +142,6 @@ class rotator {
   std::span<position> other_at_;  // [remembered]; nowhere: empty
   std::size_t pairs_ = 0;
   std::size_t near_count_ = 0;
-  std::size_t next_other_ = 0;
   position step_first_ = 0;
   std::size_t step_count_ = 0;
   rope_layout layout_ = rope_layout::half_split;
