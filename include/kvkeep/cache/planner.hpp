@@ -176,8 +176,10 @@ class planner {
     }
   };
 
-  [[nodiscard]] held_token token_at(position at, std::size_t place, std::size_t tokens) const noexcept {
-    return {at, at - options_.first_position, place, tokens};
+  /// Token t of the step to come, as states see it.
+  [[nodiscard]] held_token coming(std::size_t t) const noexcept {
+    const position at = next_ + static_cast<position>(t);
+    return {at, at - options_.first_position, 0, 0};
   }
   [[nodiscard]] unit_place place_of(std::size_t unit) const noexcept {
     if constexpr (scope == kvkeep::scope::sequence) return {};

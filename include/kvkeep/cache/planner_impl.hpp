@@ -115,7 +115,7 @@ void planner<Policy>::plan_deaths(std::size_t unit, std::size_t n) {
     keep_.begin_states(unit);
     for (std::size_t t = 0; t < n; ++t) {
       alive_[living++] = static_cast<std::uint32_t>(u.held + t);
-      keep_.advance_states(unit, token_at(next_ + static_cast<position>(t), living - 1, living));
+      keep_.advance_states(unit, coming(t));
       if (keep_.keeps_whole(all, living)) continue;
       if (keep_.mark(unit, all, living, living - 1, place, where) == 0) continue;
       std::size_t stay = 0;
@@ -194,11 +194,9 @@ void planner<Policy>::decide(std::size_t unit, std::size_t count, const commit_e
   if constexpr (wants_surprisals) {
     for (std::size_t t = 0; t < count; ++t) keep_.admit(u.order[u.held + t], evidence.surprisals[t]);
   }
+  keep_.begin_states(unit);
   const auto advance = [&] {
-    keep_.begin_states(unit);
-    for (std::size_t t = 0; t < count; ++t) {
-      keep_.advance_states(unit, token_at(next_ + static_cast<position>(t), u.held + t, tokens));
-    }
+    for (std::size_t t = 0; t < count; ++t) keep_.advance_states(unit, coming(t));
   };
   if (schedule_.when == schedule::act::each_token) {
     advance();
@@ -350,7 +348,7 @@ std::vector<position> planner<Policy>::next_held(std::size_t unit) const {
     all = keep_.reduced_shares(all, 1);
   }
   keep_.begin_states(unit);
-  if (tokens > out.size()) keep_.advance_states(unit, token_at(next_, out.size(), tokens));
+  if (tokens > out.size()) keep_.advance_states(unit, coming(0));
   keep_.mark(
       unit, all, tokens, out.size(), [&](std::size_t i) { return i < out.size() ? out[i] : next_; },
       [&](std::size_t i) { return order[i]; });

@@ -30,7 +30,9 @@
 //   column end_turn(column) const;                    // optional: what end_turn() makes of it (decay)
 //   using state = ...;                                // optional: what it remembers of a unit, trivially copyable
 // With a state, the rule also has
-//   state advance(state, const held_token&) const;    // the state after one more token; called once a token, in order
+//   state advance(state, const held_token&) const;    // the state after one more token (its index and held are 0);
+//                                                     // called for every token, in order, once when it is planned
+//                                                     // and again when it is committed
 //   state start() const;                              // optional: before the first token; default state{}
 // and claims and rank may take the state as a last argument. The planner owns columns and states, sizes them at
 // construction, and moves, drops and rolls them back. Rules should not throw; where one does, the step is undone.
