@@ -79,9 +79,7 @@ struct authors_distance {
     if (k.age() < to_position(rule.window)) return k.age();
     return (std::min)(to_position(rule.at), (*seen)[static_cast<std::size_t>(k.query)] - 1);
   }
-  [[nodiscard]] kvkeep::stored_form form(position number, const kvkeep::retention& r) const {
-    return rule.form(number, r);
-  }
+  [[nodiscard]] kvkeep::key_storage storage(const kvkeep::retention& r) const { return rule.storage(r); }
 };
 
 /// K of each token's step, [tokens].
