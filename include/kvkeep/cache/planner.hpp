@@ -168,9 +168,11 @@ class planner {
   /// Undoes a step whose planning was left by an exception.
   struct rollback {
     planner* of;
-    rollback(planner* p) noexcept : of(p) {}
+    explicit rollback(planner* p) noexcept : of(p) {}
     rollback(const rollback&) = delete;
+    rollback(rollback&&) = delete;
     rollback& operator=(const rollback&) = delete;
+    rollback& operator=(rollback&&) = delete;
     ~rollback() {
       if (of != nullptr) of->abort();
     }
