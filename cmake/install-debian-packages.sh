@@ -9,7 +9,7 @@ packages="
   libeigen3-dev libfmt-dev
   libgtest-dev libbenchmark-dev
   libcli11-dev nlohmann-json3-dev libsentencepiece-dev pkg-config
-  bible-kjv
+  bible-kjv gnuplot-nox
   $*"
 
 missing=""

@@ -1,63 +1,33 @@
 #include "compare.hpp"
 
+#include "contestant.hpp"
+#include "engine.hpp"
 #include "failure.hpp"
 #include "llama.hpp"
 #include "machine.hpp"
-#include "perplexity.hpp"
-#include "text.hpp"
-#include "tokenizer.hpp"
+#include "run.hpp"
+#include "stream.hpp"
+#include "summary.hpp"
 
 #include <kvkeep/kvkeep.hpp>
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <span>
 #include <system_error>
 #include <utility>
+#include <variant>
 
 namespace kvkeep_eval {
 
 namespace {
 
-constexpr std::size_t logit_rows = 64;  // logits exist for this many tokens at a time: [logit_rows, vocabulary]
-
-// What a policy did wrong, in the library's own words but without its own name in front.
-failure policy_failure(const std::string& spec, const kvkeep::error& error) {
-  constexpr std::string_view prefix = "kvkeep: ";
-  std::string_view what = error.what();
-  what.remove_prefix(what.starts_with(prefix) ? prefix.size() : 0);
-  return failure(fmt::format("policy {}: {}", spec, what));
+// The model's name: the directory's own, wherever it stands.
+std::string model_name(const std::filesystem::path& directory) {
+  return std::filesystem::canonical(directory).filename().string();
 }
 
-void check(const kvkeep::result<void>& result, const std::string& spec) {
-  if (!result) {
-    throw policy_failure(spec, result.error());
-  }
-}
-
-template <class T>
-T value_or_fail(kvkeep::result<T> result, const std::string& spec) {
-  if (!result) {
-    throw policy_failure(spec, result.error());
-  }
-  return *std::move(result);
-}
-
-kvkeep::any_cache make_cache(const llama_config& config, const kvkeep::any_policy& policy,
-                             const compare_options& options, const std::string& spec) {
-  const kvkeep::model_shape shape{.layers = config.layers,
-                                  .query_heads = config.query_heads,
-                                  .kv_heads = config.kv_heads,
-                                  .head_dim = config.head_dim};
-  const kvkeep::cache_options cache{.positions = kvkeep::rope{.theta = config.rope_theta}, .max_step = options.chunk};
-  return value_or_fail(kvkeep::try_make_cache(shape, policy, cache), spec);
-}
-
-// The stream of `options`: BOS, then the first tokens of the text; [tokens + 1].
-std::vector<token> read_stream(const compare_options& options, const llama_config& config) {
+std::vector<token> read_model_stream(const compare_options& options, const llama_config& config) {
   const std::filesystem::path file = options.model / "tokenizer.model";
   const tokenizer pieces(file);
   if (pieces.vocabulary() != config.vocabulary) {
@@ -68,90 +38,7 @@ std::vector<token> read_stream(const compare_options& options, const llama_confi
   if (!begin) {
     throw failure(fmt::format("{}: has no BOS piece, and config.json no bos_token_id", file.string()));
   }
-  std::vector<token> stream = pieces.encode(read_text(options.text));
-  if (stream.size() < options.tokens) {
-    throw failure(
-        fmt::format("{}: has {} tokens; {} were asked for", options.text.string(), stream.size(), options.tokens));
-  }
-  stream.resize(options.tokens);
-  stream.insert(stream.begin(), *begin);
-  return stream;
-}
-
-// The perplexity of a stream, in all and beyond the trained length.
-struct stream_perplexity {
-  perplexity total;
-  perplexity beyond;
-};
-
-// Adds the losses of the queries that gave `states`, [queries, hidden], the first of which stands at `position`.
-void add_losses(const llama& model, const matrix& states, std::span<const token> targets, std::size_t position,
-                matrix& logits, stream_perplexity& sum) {
-  for (std::size_t first = 0; first < targets.size(); first += logit_rows) {
-    const std::size_t count = std::min(logit_rows, targets.size() - first);
-    model.logits(states, first, count, logits);
-    for (std::size_t i = 0; i < count; ++i) {
-      const double nats = loss(logits, index(i), targets[first + i]);
-      const std::size_t query = position + first + i;
-      if (!std::isfinite(nats)) {
-        throw failure(fmt::format("the loss at position {} is not finite", query));
-      }
-      sum.total.add(nats);
-      if (query >= model.config().trained_length) {
-        sum.beyond.add(nats);
-      }
-    }
-  }
-}
-
-// Runs the model over one step of tokens with the cache as its attention; [tokens, hidden].
-matrix run_step(const llama& model, kvkeep::any_cache& cache, std::span<const token> tokens, const std::string& spec) {
-  const std::size_t query_heads = model.config().query_heads;
-  const std::size_t kv_heads = model.config().kv_heads;
-  const std::size_t head_dim = model.config().head_dim;
-  using input = kvkeep::rows_view<const float>;
-  using output = kvkeep::rows_view<float>;
-
-  auto step = value_or_fail(cache.try_begin(tokens.size()), spec);
-  const auto attend = [&](std::size_t layer, const matrix& q, const matrix& k, const matrix& v, matrix& out) {
-    const input queries{q.data(), tokens.size(), query_heads, head_dim};
-    const input keys{k.data(), tokens.size(), kv_heads, head_dim};
-    const input values{v.data(), tokens.size(), kv_heads, head_dim};
-    const output attended{out.data(), tokens.size(), query_heads, head_dim};
-    check(step.try_attend(layer, queries, keys, values, attended), spec);
-  };
-  matrix states = model.hidden_states(tokens, attend);
-  check(step.try_commit(), spec);
-  return states;
-}
-
-policy_result run_policy(const llama& model, kvkeep::any_cache cache, const std::vector<token>& stream,
-                         const compare_options& options, progress at,
-                         const std::function<void(const progress&)>& report) {
-  const std::string spec(at.spec);
-  const std::span<const token> tokens(stream);
-  stream_perplexity sum;
-  matrix logits;  // [<= logit_rows, vocabulary]
-
-  const auto start = std::chrono::steady_clock::now();
-  for (std::size_t first = 0; first < options.tokens; first += options.chunk) {
-    const std::size_t count = std::min(options.chunk, options.tokens - first);
-    const matrix states = run_step(model, cache, tokens.subspan(first, count), spec);
-    add_losses(model, states, tokens.subspan(first + 1, count), first, logits, sum);
-    at.done = first + count;
-    if (report) {
-      report(at);
-    }
-  }
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-
-  const auto bytes = cache.bytes();
-  return {.spec = spec,
-          .kept_tokens = cache.held().size(),
-          .kv_bytes = bytes.keys + bytes.values,
-          .perplexity = sum.total.value(),
-          .perplexity_beyond_trained = sum.beyond.empty() ? std::nullopt : std::optional(sum.beyond.value()),
-          .tokens_per_second = static_cast<double>(options.tokens) / elapsed.count()};
+  return read_stream(pieces, *begin, options.text, options.tokens, options.repeat);
 }
 
 void check_options(const compare_options& options) {
@@ -170,21 +57,105 @@ void check_options(const compare_options& options) {
   }
 }
 
-// A failure if `policy` keeps every token, but not as many as the stream has.
-void check_room(const kvkeep::any_policy& policy, const compare_options& options, const std::string& spec) {
-  policy.visit([&](const auto& preset) {
+// How many positions apart a comparison recomputes; 0 if it does not.
+std::size_t recompute_distance(const compare_options& options, const std::vector<contestant>& contestants) {
+  const bool wanted =
+      std::any_of(contestants.begin(), contestants.end(), [](const contestant& c) { return c.is_oracle(); });
+  if (!wanted && options.recompute_every) {
+    throw failure(
+        fmt::format("recompute-every is {}, but no recompute is among the policies", *options.recompute_every));
+  }
+  const std::size_t every = options.recompute_every.value_or(default_recompute_every);
+  if (wanted && (every == 0 || every > options.tokens)) {
+    throw failure(fmt::format("recompute-every is {}; it must be from 1 to tokens, {}", every, options.tokens));
+  }
+  return wanted ? every : 0;
+}
+
+// The contestant that the others are compared with.
+std::size_t find_baseline(const compare_options& options, const std::vector<contestant>& contestants) {
+  const auto named = [&](const contestant& c) {
+    return options.baseline.empty() ? c.is_oracle() : c.spec == options.baseline;
+  };
+  const auto found = std::find_if(contestants.begin(), contestants.end(), named);
+  if (found == contestants.end() && !options.baseline.empty()) {
+    throw failure(fmt::format("baseline is '{}', which is not among the policies", options.baseline));
+  }
+  return found == contestants.end() ? 0 : static_cast<std::size_t>(found - contestants.begin());
+}
+
+// How much of a stream a policy can take: all of it, but for one that keeps everything it was given room for.
+std::size_t longest_stream(const kvkeep::any_policy& policy, std::size_t tokens) {
+  return policy.visit([&](const auto& preset) {
     if constexpr (requires { preset.max_tokens; }) {
-      if (preset.max_tokens < options.tokens) {
-        throw failure(fmt::format("policy {}: max_tokens = {}; the stream has {} tokens", spec, preset.max_tokens,
-                                  options.tokens));
-      }
+      return std::min(preset.max_tokens, tokens);
+    } else {
+      return tokens;
     }
   });
 }
 
-// The model's name: the directory's own, wherever it stands.
-std::string model_name(const std::filesystem::path& directory) {
-  return std::filesystem::canonical(directory).filename().string();
+// Builds every cache and throws it away: it shows that the last policy fits the model before the first has run for hours.
+void check_caches(const std::vector<contestant>& contestants, const llama_config& config,
+                  const compare_options& options) {
+  for (const contestant& c : contestants) {
+    if (const auto* const policy = std::get_if<kvkeep::any_policy>(&c.what)) {
+      static_cast<void>(make_cache(config, *policy, options.chunk, c.spec));
+    } else {
+      const std::size_t window = std::min(std::get<recompute>(c.what).window, options.tokens);
+      static_cast<void>(
+          make_cache(config, kvkeep::dense{.max_tokens = window}, std::min(window, largest_chunk), c.spec));
+    }
+  }
+}
+
+stream_record run(const contestant& c, const run_input& input, std::size_t recompute_every) {
+  if (const auto* const policy = std::get_if<kvkeep::any_policy>(&c.what)) {
+    return run_policy(input, *policy, longest_stream(*policy, input.tokens()), c.spec);
+  }
+  return run_recompute(input, std::get<recompute>(c.what).window, recompute_every, c.spec);
+}
+
+std::optional<double> perplexity_from(std::span<const float> losses, std::size_t first) {
+  return perplexity(losses.subspan(std::min(first, losses.size())));
+}
+
+// The row of one record. The losses of `baseline`, and of `sampled` if there is an oracle, are those of other records.
+policy_result summarise(const contestant& c, const stream_record& record, const stream_record* baseline,
+                        const stream_record* oracle, std::size_t trained_length) {
+  std::vector<float> milliseconds(record.steps.size());
+  std::transform(record.steps.begin(), record.steps.end(), milliseconds.begin(),
+                 [](const step_cost& step) { return step.milliseconds; });
+  policy_result out{
+      .spec = c.spec,
+      .oracle = c.is_oracle(),
+      .tokens = record.tokens,
+      .kept_tokens = record.kept_tokens,
+      .kv_bytes = record.kv_bytes,
+      .perplexity = perplexity(record.losses).value_or(0),
+      .perplexity_beyond_trained = perplexity_from(record.losses, trained_length),
+      .tokens_per_second = static_cast<double>(c.is_oracle() ? record.steps.size() : record.tokens) / record.seconds,
+      .step_ms_p50 = quantile(milliseconds, 0.5),
+      .step_ms_p99 = quantile(milliseconds, 0.99),
+      .peak_rss_bytes = record.peak_rss_bytes,
+      .sampled = {},
+      .paired = {},
+      .evicted = record.evicted,
+      .lifelines = record.lifelines,
+      .loss = curve(record)};
+  const std::vector<float> compared = oracle != nullptr ? where_measured(record.losses, oracle->losses) : record.losses;
+  if (oracle != nullptr) {
+    if (const auto total = perplexity(compared)) {
+      out.sampled = sampled_perplexity{
+          .positions = static_cast<std::size_t>(std::count_if(compared.begin(), compared.end(), measured)),
+          .total = *total,
+          .beyond_trained = perplexity_from(compared, trained_length)};
+    }
+  }
+  if (baseline != nullptr) {
+    out.paired = difference(compared, baseline->losses, record.losses.size() > trained_length ? trained_length : 0);
+  }
+  return out;
 }
 
 }  // namespace
@@ -205,31 +176,58 @@ std::vector<std::string> split_policies(std::string_view list) {
   return out;
 }
 
-comparison compare(const compare_options& options, const std::function<void(const progress&)>& report) {
+comparison compare(const compare_options& options, const compare_hooks& hooks) {
   check_options(options);
   const llama_config config = read_llama_config(options.model / "config.json");
-  const std::vector<token> stream = read_stream(options, config);
-  std::vector<kvkeep::any_policy> policies;
+  const std::vector<token> stream = read_model_stream(options, config);
+  std::vector<contestant> contestants;
   for (const std::string& spec : options.policies) {
-    policies.push_back(value_or_fail(kvkeep::try_parse_policy(spec, {.max_tokens = options.tokens}), spec));
+    contestants.push_back(parse_contestant(spec, options.tokens));
   }
-  for (std::size_t i = 0; i < policies.size(); ++i) {
-    check_room(policies[i], options, options.policies[i]);
-    // Thrown away at once: it shows that the last policy fits the model before the first has run for an hour.
-    static_cast<void>(make_cache(config, policies[i], options, options.policies[i]));
-  }
+  const std::size_t every = recompute_distance(options, contestants);
+  const std::size_t baseline = find_baseline(options, contestants);
+  check_caches(contestants, config, options);
   const llama model(config, options.model / "model.safetensors");
 
   comparison out{.machine = describe_machine(),
                  .model = model_name(options.model),
                  .tokens = options.tokens,
                  .trained_length = config.trained_length,
+                 .chunk = options.chunk,
+                 .recompute_every = every,
+                 .baseline = contestants[baseline].spec,
+                 .interrupted = false,
                  .policies = {}};
-  for (std::size_t i = 0; i < policies.size(); ++i) {
-    const std::string& spec = options.policies[i];
-    const progress at{.spec = spec, .policy = i + 1, .policies = policies.size(), .done = 0, .total = options.tokens};
+  std::vector<stream_record> records;
+  for (std::size_t i = 0; i < contestants.size() && !out.interrupted; ++i) {
+    progress at{.spec = contestants[i].spec,
+                .policy = i + 1,
+                .policies = contestants.size(),
+                .done = 0,
+                .total = options.tokens};
+    run_input input{.model = model, .stream = stream, .chunk = options.chunk, .report = {}, .stop = {}};
+    input.report = [&](std::size_t done) {
+      at.done = done;
+      if (hooks.report) {
+        hooks.report(at);
+      }
+    };
+    input.stop = [&] {
+      out.interrupted = out.interrupted || (hooks.stop && hooks.stop());
+      return out.interrupted;
+    };
+    records.push_back(run(contestants[i], input, every));
+    if (records.back().tokens == 0) {  // interrupted before its first step
+      records.pop_back();
+    }
+  }
+  const auto oracle = std::find_if(contestants.begin(), contestants.begin() + index(records.size()),
+                                   [](const contestant& c) { return c.is_oracle(); });
+  const auto oracle_at = static_cast<std::size_t>(oracle - contestants.begin());
+  for (std::size_t i = 0; i < records.size(); ++i) {
     out.policies.push_back(
-        run_policy(model, make_cache(config, policies[i], options, spec), stream, options, at, report));
+        summarise(contestants[i], records[i], i != baseline && baseline < records.size() ? &records[baseline] : nullptr,
+                  oracle_at < records.size() ? &records[oracle_at] : nullptr, config.trained_length));
   }
   return out;
 }

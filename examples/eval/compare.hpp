@@ -1,6 +1,8 @@
 #ifndef KVKEEP_EVAL_COMPARE_HPP
 #define KVKEEP_EVAL_COMPARE_HPP
 
+#include "report.hpp"
+
 #include <cstddef>
 #include <filesystem>
 #include <functional>
@@ -14,32 +16,21 @@ namespace kvkeep_eval {
 // The most tokens a step may have.
 inline constexpr std::size_t largest_chunk = 512;
 
+// Positions from one recomputed position to the next, unless the user says otherwise.
+inline constexpr std::size_t default_recompute_every = 64;
+
 // What `kvkeep-eval compare` is asked to do.
 struct compare_options {
-  std::filesystem::path model;  // a directory: config.json, model.safetensors, tokenizer.model
+  std::filesystem::path model;      // a directory, or a llama2.c checkpoint
+  std::filesystem::path tokenizer;  // empty: the model directory's own
   std::filesystem::path text;
   std::size_t tokens = 0;             // of the text, without BOS
+  bool repeat = false;                // begin the text again when it ends
   std::vector<std::string> policies;  // specs, in the order of the report
   std::size_t chunk = largest_chunk;  // tokens per step
-};
-
-// One policy's row of the report.
-struct policy_result {
-  std::string spec;
-  std::size_t kept_tokens = 0;  // held after the last step
-  std::size_t kv_bytes = 0;
-  double perplexity = 0;
-  std::optional<double> perplexity_beyond_trained;  // nothing if the stream is no longer than the trained length
-  double tokens_per_second = 0;
-};
-
-// The whole report.
-struct comparison {
-  std::string machine;
-  std::string model;
-  std::size_t tokens = 0;
-  std::size_t trained_length = 0;
-  std::vector<policy_result> policies;
+  std::size_t threads = 1;
+  std::optional<std::size_t> recompute_every;  // only with `recompute` among the policies
+  std::string baseline;                        // a spec of the list; empty: `recompute` if it is listed, else the first
 };
 
 // How far a comparison is: token `done` of `total`, under policy number `policy` of `policies`.
@@ -51,14 +42,19 @@ struct progress {
   std::size_t total = 0;
 };
 
+// What a running comparison tells and asks after every step; either may be empty.
+struct compare_hooks {
+  std::function<void(const progress&)> report;
+  std::function<bool()> stop;  // true: finish now, with what has been measured
+};
+
 // The specs in `list`, which separates them by semicolons; a failure if one of them is empty.
 [[nodiscard]] std::vector<std::string> split_policies(std::string_view list);
 
 // Streams the same text through each policy: BOS and all tokens of it but the last are queries, and each predicts the
-// token after it, so `tokens` losses make the perplexity. Every policy, and the whole input, is checked before the
-// first stream begins.
-// `report` is called after every step, and may be empty.
-[[nodiscard]] comparison compare(const compare_options& options, const std::function<void(const progress&)>& report);
+// token after it, so `tokens` losses make the perplexity. A policy that keeps everything up to max_tokens is run that
+// far. Every policy, and the whole input, is checked before the first stream begins.
+[[nodiscard]] comparison compare(const compare_options& options, const compare_hooks& hooks = {});
 
 }  // namespace kvkeep_eval
 

@@ -1,18 +1,16 @@
 #include "table.hpp"
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <array>
-#include <iterator>
+#include <functional>
+#include <optional>
+#include <string_view>
+#include <vector>
 
 namespace kvkeep_eval {
 
 namespace {
-
-constexpr std::size_t columns = 6;
-using row = std::array<std::string, columns>;
 
 // A number with its thousands apart: 1234567 is "1,234,567".
 std::string grouped(std::size_t number) {
@@ -24,61 +22,146 @@ std::string grouped(std::size_t number) {
   return digits;
 }
 
-row to_row(const policy_result& result) {
-  return {result.spec,
-          grouped(result.kept_tokens),
-          grouped(result.kv_bytes),
-          fmt::format("{:.2f}", result.perplexity),
-          result.perplexity_beyond_trained ? fmt::format("{:.2f}", *result.perplexity_beyond_trained) : "-",
-          fmt::format("{:.0f}", result.tokens_per_second)};
+std::string fixed(std::optional<double> value) { return value ? fmt::format("{:.2f}", *value) : "-"; }
+
+std::string mebibytes(std::optional<std::size_t> bytes) { return bytes ? grouped((*bytes + (1U << 19U)) >> 20U) : "-"; }
+
+std::string difference_text(const std::optional<paired_difference>& paired) {
+  if (!paired) {
+    return "-";
+  }
+  return paired->standard_error ? fmt::format("{:+.4f} ± {:.4f}", paired->mean, *paired->standard_error)
+                                : fmt::format("{:+.4f}", paired->mean);
+}
+
+// A column of the table: its name, and what it shows of a row.
+struct column {
+  std::string name;
+  std::function<std::string(const policy_result&)> text;
+};
+
+std::vector<column> columns(const comparison& report) {
+  const std::string beyond = fmt::format("beyond {}", report.trained_length);
+  std::vector<column> out{
+      {"policy", [](const policy_result& r) { return r.spec; }},
+      {"tokens kept", [](const policy_result& r) { return grouped(r.kept_tokens); }},
+      {"KV bytes", [](const policy_result& r) { return grouped(r.kv_bytes); }},
+      {"perplexity", [](const policy_result& r) { return r.oracle ? "-" : fixed(r.perplexity); }},
+      {beyond, [](const policy_result& r) { return r.oracle ? "-" : fixed(r.perplexity_beyond_trained); }}};
+  if (report.recompute_every != 0) {
+    out.push_back({"sampled", [](const policy_result& r) { return r.sampled ? fixed(r.sampled->total) : "-"; }});
+    out.push_back({beyond, [](const policy_result& r) { return r.sampled ? fixed(r.sampled->beyond_trained) : "-"; }});
+  }
+  if (report.policies.size() > 1) {
+    out.push_back({"loss - baseline", [](const policy_result& r) { return difference_text(r.paired); }});
+  }
+  out.push_back({"tokens/s", [](const policy_result& r) { return fmt::format("{:.4g}", r.tokens_per_second); }});
+  out.push_back({"step ms p50", [](const policy_result& r) { return fmt::format("{:.4g}", r.step_ms_p50); }});
+  out.push_back({"p99", [](const policy_result& r) { return fmt::format("{:.4g}", r.step_ms_p99); }});
+  out.push_back({"peak MiB", [](const policy_result& r) { return mebibytes(r.peak_rss_bytes); }});
+  return out;
+}
+
+// Characters, not bytes.
+std::size_t width(std::string_view text) {
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
+}
+
+std::string rows(const comparison& report) {
+  std::vector<std::string> lines(report.policies.size() + 1);
+  for (const column& each : columns(report)) {
+    std::vector<std::string> cells{each.name};
+    std::transform(report.policies.begin(), report.policies.end(), std::back_inserter(cells), each.text);
+    std::size_t widest = 0;
+    for (const std::string& cell : cells) {
+      widest = std::max(widest, width(cell));
+    }
+    for (std::size_t i = 0; i < cells.size(); ++i) {
+      const std::string pad(widest - width(cells[i]), ' ');
+      lines[i] += lines[i].empty() ? cells[i] + pad : "  " + pad + cells[i];
+    }
+  }
+  std::string out;
+  for (const std::string& line : lines) {
+    out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+  }
+  return out;
+}
+
+// What the rows mean, a line each, as far as it applies.
+std::string notes(const comparison& report) {
+  std::string out;
+  const auto paired = std::find_if(report.policies.begin(), report.policies.end(),
+                                   [](const policy_result& r) { return r.paired.has_value(); });
+  if (paired != report.policies.end()) {
+    out += fmt::format("loss - baseline: nats per token less those of {}, at the positions of both {}(up to {})\n",
+                       report.baseline,
+                       report.tokens > report.trained_length ? fmt::format("from {} on ", report.trained_length) : "",
+                       grouped(paired->paired->positions));
+  }
+  if (report.recompute_every != 0) {
+    out += fmt::format(
+        "sampled: the perplexity of every {}. position, where recompute runs; its step is one such position\n",
+        report.recompute_every);
+  }
+  for (const policy_result& result : report.policies) {
+    if (result.tokens < report.tokens) {
+      out += fmt::format(
+          "{}: {} of {} tokens{}\n", result.spec, grouped(result.tokens), grouped(report.tokens),
+          report.interrupted && &result == &report.policies.back() ? ", interrupted" : ", then its cache is full");
+    }
+  }
+  if (report.interrupted) {
+    out += "interrupted: policies that are not listed had not begun\n";
+  }
+  return out;
+}
+
+// A CSV field, quoted where it must be (RFC 4180).
+std::string field(std::string_view text) {
+  if (text.find_first_of(",\"\r\n") == std::string_view::npos) {
+    return std::string(text);
+  }
+  std::string out = "\"";
+  for (const char c : text) {
+    out += c == '"' ? "\"\"" : std::string(1, c);
+  }
+  return out + "\"";
+}
+
+template <class T>
+std::string or_empty(const std::optional<T>& value) {
+  return value ? fmt::format("{}", *value) : std::string();
 }
 
 }  // namespace
 
 std::string to_table(const comparison& report) {
-  std::vector<row> rows{
-      {"policy", "tokens kept", "KV bytes", "perplexity", fmt::format("beyond {}", report.trained_length), "tokens/s"}};
-  std::transform(report.policies.begin(), report.policies.end(), std::back_inserter(rows), to_row);
-
-  std::array<std::size_t, columns> width{};
-  for (const row& line : rows) {
-    for (std::size_t i = 0; i < columns; ++i) {
-      width[i] = std::max(width[i], line[i].size());
-    }
-  }
-  std::string out = fmt::format("model {}, trained on {} tokens; {} tokens of text\n{}\n\n", report.model,
-                                grouped(report.trained_length), grouped(report.tokens), report.machine);
-  for (const row& line : rows) {
-    out += fmt::format("{:<{}}", line[0], width[0]);
-    for (std::size_t i = 1; i < columns; ++i) {
-      out += fmt::format("  {:>{}}", line[i], width[i]);
-    }
-    out += '\n';
-  }
-  return out;
+  std::string out =
+      fmt::format("model {}, trained on {} tokens; {} tokens of text in steps of {}\n{}\n\n", report.model,
+                  grouped(report.trained_length), grouped(report.tokens), report.chunk, report.machine);
+  out += rows(report);
+  const std::string below = notes(report);
+  return below.empty() ? out : out + "\n" + below;
 }
 
-std::string to_json(const comparison& report) {
-  nlohmann::ordered_json policies = nlohmann::ordered_json::array();
-  for (const policy_result& result : report.policies) {
-    nlohmann::ordered_json beyond;  // null
-    if (result.perplexity_beyond_trained) {
-      beyond = *result.perplexity_beyond_trained;
-    }
-    policies.push_back({{"spec", result.spec},
-                        {"kept_tokens", result.kept_tokens},
-                        {"kv_bytes", result.kv_bytes},
-                        {"perplexity", result.perplexity},
-                        {"perplexity_beyond_trained", beyond},
-                        {"tokens_per_second", result.tokens_per_second}});
+std::string to_csv(const comparison& report) {
+  std::string out =
+      "policy,tokens,kept_tokens,kv_bytes,perplexity,perplexity_beyond_trained,sampled_positions,sampled_perplexity,"
+      "sampled_perplexity_beyond_trained,loss_difference,loss_difference_standard_error,tokens_per_second,step_ms_p50,"
+      "step_ms_p99,peak_rss_bytes\n";
+  for (const policy_result& r : report.policies) {
+    const sampled_perplexity sampled = r.sampled.value_or(sampled_perplexity{});
+    const paired_difference paired = r.paired.value_or(paired_difference{});
+    out += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", field(r.spec), r.tokens, r.kept_tokens,
+                       r.kv_bytes, r.perplexity, or_empty(r.perplexity_beyond_trained),
+                       r.sampled ? fmt::to_string(sampled.positions) : "",
+                       r.sampled ? fmt::to_string(sampled.total) : "", or_empty(sampled.beyond_trained),
+                       r.paired ? fmt::to_string(paired.mean) : "", or_empty(paired.standard_error),
+                       r.tokens_per_second, r.step_ms_p50, r.step_ms_p99, or_empty(r.peak_rss_bytes));
   }
-  const nlohmann::ordered_json out{{"machine", report.machine},
-                                   {"model", report.model},
-                                   {"tokens", report.tokens},
-                                   {"trained_length", report.trained_length},
-                                   {"policies", policies}};
-  // A file name need not be UTF-8; JSON must.
-  return out.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return out;
 }
 
 }  // namespace kvkeep_eval

@@ -133,7 +133,10 @@ TEST(BadInput, Policies) {
       {"streaming_llm:sinks=4,window=252,x=1", {"no parameter 'x'", "sinks, window"}},
       {"streaming_llm:sinks=4,sinks=5", {"sinks is given twice"}},
       {"dense:window=4", {"no parameter 'window'", "max_tokens"}},
-      {"dense:max_tokens=4", {"max_tokens = 4", "5 tokens"}}};
+      {"dense:max_tokens=0", {"max_tokens = 0"}},
+      {"recompute:window=0", {"window = 0"}},
+      {"recompute:sinks=1", {"no parameter 'sinks'", "window"}},
+      {"recomputed", {"unknown policy 'recomputed'"}}};
   fake_model model;
   for (const bad_policy& bad : cases) {
     SCOPED_TRACE(bad.spec);
@@ -148,13 +151,36 @@ TEST(BadInput, Policies) {
   model.expect_refused({"no policies are given"});
 }
 
+TEST(BadInput, RecomputeEvery) {
+  fake_model model;
+  model.options.recompute_every = 3;
+  model.expect_refused({"recompute-every is 3", "no recompute is among the policies"});
+  model.options.policies = {"dense", "recompute:window=4"};
+  EXPECT_EQ(model.run().recompute_every, 3U);
+  for (const std::size_t every : {0U, 6U}) {
+    model.options.recompute_every = every;
+    model.expect_refused({"recompute-every is " + std::to_string(every), "from 1 to tokens, 5"});
+  }
+  model.options.recompute_every.reset();  // the default is more than this stream has
+  model.expect_refused({"recompute-every is 64", "from 1 to tokens, 5"});
+}
+
+TEST(BadInput, Baseline) {
+  fake_model model;
+  model.options.policies = {"dense", "sliding_window:window=3"};
+  model.options.baseline = "sliding_window";
+  model.expect_refused({"baseline is 'sliding_window'", "not among the policies"});
+}
+
 // The last policy is checked before the first has run.
 TEST(BadInput, IsFoundBeforeTheFirstStep) {
-  for (const char* const spec : {"nosuch", "sliding_window:window=0", "dense:max_tokens=4"}) {
+  for (const char* const spec : {"nosuch", "sliding_window:window=0", "recompute:window=0"}) {
     fake_model model;
     model.options.policies = {"dense", spec};
     bool begun = false;
-    expect_failure([&] { static_cast<void>(compare(model.options, [&](const auto&) { begun = true; })); }, {spec});
+    expect_failure(
+        [&] { static_cast<void>(compare(model.options, {.report = [&](const auto&) { begun = true; }, .stop = {}})); },
+        {spec});
     EXPECT_FALSE(begun) << spec;
   }
 }

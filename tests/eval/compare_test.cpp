@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,7 @@
 
 #include "expected.hpp"
 #include "fake_model.hpp"
-#include "llama_config.hpp"
+#include "stream.hpp"
 #include "support.hpp"
 
 namespace kvkeep_eval_test {
@@ -29,15 +30,17 @@ const std::vector<std::string> small_windows{"dense", "sliding_window:window=64"
                                              "lm_infinite:sinks=4,window=60"};
 
 compare_options ask(std::size_t tokens, std::vector<std::string> policies, std::size_t chunk) {
-  return {.model = bundled_model(),
-          .text = data_file("gettysburg.txt"),
-          .tokens = tokens,
-          .policies = std::move(policies),
-          .chunk = chunk};
+  compare_options options;
+  options.model = bundled_model();
+  options.text = data_file("gettysburg.txt");
+  options.tokens = tokens;
+  options.policies = std::move(policies);
+  options.chunk = chunk;
+  return options;
 }
 
 comparison run(std::size_t tokens, std::vector<std::string> policies, std::size_t chunk) {
-  return compare(ask(tokens, std::move(policies), chunk), nullptr);
+  return compare(ask(tokens, std::move(policies), chunk));
 }
 
 void expect_close(double value, double expected) { EXPECT_NEAR(value, expected, tolerance * expected); }
@@ -138,15 +141,161 @@ TEST(Compare, KeptTokensAndBytesAreTheLibrarys) {
 
 TEST(Compare, ReportsProgressAfterEveryStep) {
   std::vector<progress> seen;
-  static_cast<void>(compare(ask(25, {"dense", "sliding_window:window=9"}, 10), [&](const progress& at) {
-    seen.push_back({{}, at.policy, at.policies, at.done, at.total});
-  }));
+  const auto report = [&](const progress& at) { seen.push_back({{}, at.policy, at.policies, at.done, at.total}); };
+  static_cast<void>(compare(ask(25, {"dense", "sliding_window:window=9"}, 10), {.report = report, .stop = {}}));
   ASSERT_EQ(seen.size(), 6U);
   for (std::size_t i = 0; i < seen.size(); ++i) {
     EXPECT_EQ(seen[i].policy, i / 3 + 1);
     EXPECT_EQ(seen[i].policies, 2U);
     EXPECT_EQ(seen[i].done, std::min<std::size_t>(i % 3 * 10 + 10, 25));
     EXPECT_EQ(seen[i].total, 25U);
+  }
+}
+
+TEST(Compare, RecomputedPositionsOfASecondImplementation) {
+  for (const expected_recompute& expected : read_expected().recomputed) {
+    const std::string spec = "recompute:window=" + std::to_string(expected.window);
+    SCOPED_TRACE(spec);
+    compare_options options = ask(expected.tokens, {"dense", spec}, 100);
+    options.recompute_every = expected.every;
+    const comparison report = compare(options);
+    EXPECT_EQ(report.recompute_every, expected.every);
+    EXPECT_EQ(report.baseline, spec);
+    const policy_result& oracle = report.policies.at(1);
+    EXPECT_TRUE(oracle.oracle);
+    EXPECT_EQ(oracle.tokens, expected.tokens);
+    EXPECT_EQ(oracle.kept_tokens, expected.window);
+    expect_close(oracle.perplexity, expected.total);
+    expect_close(oracle.perplexity_beyond_trained.value(), expected.beyond_trained);
+    EXPECT_FALSE(oracle.paired.has_value());
+    for (const policy_result& result : report.policies) {
+      EXPECT_EQ(result.sampled.value().positions, expected.tokens / expected.every);
+    }
+    expect_close(oracle.sampled->total, expected.total);
+    expect_close(oracle.sampled->beyond_trained.value(), expected.beyond_trained);
+  }
+}
+
+// A window that holds the whole stream makes both the same.
+TEST(Compare, RecomputingEverythingIsDense) {
+  compare_options options = ask(200, {"dense", "recompute:window=200"}, 64);
+  options.recompute_every = 9;
+  const comparison report = compare(options);
+  const policy_result& dense = report.policies[0];
+  EXPECT_EQ(dense.sampled->positions, 22U);
+  expect_close(dense.sampled->total, report.policies[1].perplexity);
+  EXPECT_GT(std::abs(dense.sampled->total - dense.perplexity), 0.01);  // the sample is a part of the stream
+  EXPECT_EQ(dense.paired->positions, 22U);                             // nothing lies beyond the trained length
+  EXPECT_NEAR(dense.paired->mean, 0, 1e-5);
+  EXPECT_FALSE(dense.paired->standard_error.has_value());
+}
+
+TEST(Compare, DifferencesArePairedBeyondTheTrainedLength) {
+  compare_options options = ask(420, small_windows, 64);
+  for (const std::size_t baseline : {0U, 2U}) {
+    options.baseline = baseline == 0 ? "" : small_windows[baseline];
+    const comparison report = compare(options);
+    EXPECT_EQ(report.baseline, small_windows[baseline]);
+    const double reference = *report.policies[baseline].perplexity_beyond_trained;
+    for (std::size_t i = 0; i < report.policies.size(); ++i) {
+      SCOPED_TRACE(small_windows[i]);
+      const policy_result& result = report.policies[i];
+      EXPECT_FALSE(result.sampled.has_value());
+      ASSERT_EQ(result.paired.has_value(), i != baseline);
+      if (i != baseline) {
+        EXPECT_EQ(result.paired->positions, 420U - 256U);
+        EXPECT_NEAR(result.paired->mean, std::log(*result.perplexity_beyond_trained / reference), 1e-6);
+      }
+    }
+  }
+}
+
+TEST(Compare, ACacheThatIsFullEndsItsStreamThere) {
+  const comparison report = run(420, {"dense:max_tokens=300", "dense", "sliding_window:window=64"}, 64);
+  const comparison shorter = run(300, {"dense"}, 64);
+  const policy_result& cut = report.policies[0];
+  EXPECT_EQ(cut.tokens, 300U);
+  EXPECT_EQ(cut.kept_tokens, 300U);
+  EXPECT_EQ(cut.perplexity, shorter.policies[0].perplexity);
+  EXPECT_EQ(cut.perplexity_beyond_trained, shorter.policies[0].perplexity_beyond_trained);
+  EXPECT_EQ(report.policies[1].tokens, 420U);
+  EXPECT_EQ(report.policies[1].paired->positions, 300U - 256U);
+  EXPECT_NEAR(report.policies[1].paired->mean, 0, 1e-6);
+}
+
+TEST(Compare, RepeatsATextThatIsTooShort) {
+  fake_model model;
+  write_file(model.options.text, "13");  // 4 tokens
+  model.options.tokens = 11;
+  model.options.repeat = true;
+  EXPECT_EQ(model.run().policies[0].tokens, 11U);
+
+  const kvkeep_eval::tokenizer pieces(model.file("tokenizer.model"));
+  const auto stream = kvkeep_eval::read_stream(pieces, 1, model.options.text, 11, true);
+  const auto once = kvkeep_eval::read_stream(pieces, 1, model.options.text, 4, false);
+  ASSERT_EQ(stream.size(), 12U);
+  ASSERT_EQ(once.size(), 5U);
+  for (std::size_t i = 1; i < stream.size(); ++i) EXPECT_EQ(stream[i], once[1 + (i - 1) % 4]);
+  EXPECT_EQ(stream[0], 1);
+
+  model.options.tokens = 4;
+  model.expect_refused({model.options.text.string(), "4 tokens", "need no repetition"});
+}
+
+// Stopped in its second policy: the first is whole, the second as far as it came, the third not there.
+TEST(Compare, StopsWithWhatItHas) {
+  compare_options options = ask(100, {"dense", "sliding_window:window=9", "lm_infinite:sinks=4,window=9"}, 10);
+  std::size_t steps = 0;
+  const comparison report =
+      compare(options, {.report = [&](const progress&) { ++steps; }, .stop = [&] { return steps >= 13; }});
+  EXPECT_TRUE(report.interrupted);
+  ASSERT_EQ(report.policies.size(), 2U);
+  EXPECT_EQ(report.policies[0].tokens, 100U);
+  EXPECT_EQ(report.policies[1].tokens, 30U);
+  EXPECT_EQ(report.policies[1].perplexity, run(30, {"sliding_window:window=9"}, 10).policies[0].perplexity);
+
+  const comparison nothing = compare(options, {.report = {}, .stop = [] { return true; }});
+  EXPECT_TRUE(nothing.interrupted);
+  EXPECT_TRUE(nothing.policies.empty());
+}
+
+// The curve is the whole stream, once.
+TEST(Compare, ACurveHoldsEveryLoss) {
+  const comparison report = run(420, {"dense", "sliding_window:window=64"}, 64);
+  for (const policy_result& result : report.policies) {
+    double nats = 0;
+    std::size_t positions = 0;
+    for (const auto& point : result.loss) {
+      EXPECT_EQ(point.position, positions);
+      positions += point.count;
+      nats += point.mean * static_cast<double>(point.count);
+      EXPECT_GT(point.step_ms, 0);
+    }
+    EXPECT_EQ(positions, 420U);
+    expect_close(std::exp(nats / 420), result.perplexity);
+    EXPECT_GT(result.step_ms_p50, 0);
+    EXPECT_GE(result.step_ms_p99, result.step_ms_p50);
+  }
+}
+
+// Steps of one token: a token leaves when the window has passed it, a sink never.
+TEST(Compare, WatchesWhatIsEvictedWhen) {
+  const comparison report = run(100, {"dense", "sliding_window:window=20", "streaming_llm:sinks=4,window=16"}, 1);
+  EXPECT_EQ(report.policies[0].evicted, 0U);
+  EXPECT_EQ(report.policies[1].evicted, 80U);
+  EXPECT_EQ(report.policies[2].evicted, 80U);
+  for (const policy_result& result : report.policies) {
+    ASSERT_EQ(result.lifelines.size(), 100U) << result.spec;
+    for (std::size_t token = 0; token < 100; ++token) {
+      SCOPED_TRACE(result.spec + ", token " + std::to_string(token));
+      const auto& line = result.lifelines[token];
+      EXPECT_EQ(line.token, token);
+      const bool streaming = result.spec.starts_with("streaming_llm");
+      const std::size_t window = streaming ? 16 : 20;
+      const bool leaves = result.spec != "dense" && !(streaming && token < 4) && token + window < 100;
+      ASSERT_EQ(line.evicted.has_value(), leaves);
+      if (leaves) EXPECT_EQ(*line.evicted, token + window + 1);
+    }
   }
 }
 

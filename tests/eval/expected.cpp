@@ -38,10 +38,14 @@ expected_numbers read_expected() {
       expected_perplexity p;
       line >> p.spec >> p.tokens >> p.total >> p.beyond_trained;
       out.perplexities.push_back(p);
+    } else if (kind == "recompute") {
+      expected_recompute r;
+      line >> r.window >> r.every >> r.tokens >> r.total >> r.beyond_trained;
+      out.recomputed.push_back(r);
     }
     if (!complete(line)) throw std::runtime_error("expected_logits.txt has a line that is not understood: " + text);
   }
-  if (out.tokens.empty() || out.rows.empty() || out.perplexities.empty()) {
+  if (out.tokens.empty() || out.rows.empty() || out.perplexities.empty() || out.recomputed.empty()) {
     throw std::runtime_error("expected_logits.txt is missing or incomplete");
   }
   return out;

@@ -27,11 +27,21 @@ struct expected_perplexity {
   double beyond_trained = 0;
 };
 
+/// What compare() must find at recomputed positions.
+struct expected_recompute {
+  std::size_t window = 0;
+  std::size_t every = 0;
+  std::size_t tokens = 0;
+  double total = 0;
+  double beyond_trained = 0;
+};
+
 /// The whole file.
 struct expected_numbers {
   std::vector<kvkeep_eval::token> tokens;  // BOS and the first tokens of the text
   std::vector<expected_row> rows;          // for these tokens
   std::vector<expected_perplexity> perplexities;
+  std::vector<expected_recompute> recomputed;
 };
 
 /// Reads the file; throws if a line of it is not understood.

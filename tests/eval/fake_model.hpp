@@ -60,7 +60,7 @@ class fake_model {
   /// What compare() is asked: 5 tokens of the text under `dense`.
   kvkeep_eval::compare_options options;
 
-  [[nodiscard]] kvkeep_eval::comparison run() const { return kvkeep_eval::compare(options, nullptr); }
+  [[nodiscard]] kvkeep_eval::comparison run() const { return kvkeep_eval::compare(options); }
   /// compare() must fail with one line that contains every string of `named`.
   void expect_refused(const std::vector<std::string>& named) const;
 

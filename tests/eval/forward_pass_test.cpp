@@ -10,7 +10,7 @@
 
 #include "expected.hpp"
 #include "llama.hpp"
-#include "perplexity.hpp"
+#include "loss.hpp"
 #include "support.hpp"
 #include "text.hpp"
 #include "tokenizer.hpp"

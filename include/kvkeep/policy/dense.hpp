@@ -18,7 +18,7 @@ struct dense {
     return std::tuple{
         token_parameter<dense>{"max_tokens", &dense::max_tokens, 1, "tokens that fit; a longer stream is an error"}};
   }
-  [[nodiscard]] result<void> check() const { return detail::check_parameters(*this); }
+  [[nodiscard]] result<void> check() const { return kvkeep::check_parameters(*this); }
   [[nodiscard]] constexpr auto rules() const {
     return policy{keep_all{max_tokens}, read_all{}, true_distance{}, each_token{}};
   }

@@ -33,7 +33,7 @@ struct lm_infinite {
         derived_token_parameter<lm_infinite>{"limit_distance", &lm_infinite::limit_distance, 0, "window",
                                              "distance of sinks beyond the window"}};
   }
-  [[nodiscard]] result<void> check() const { return detail::check_parameters(*this); }
+  [[nodiscard]] result<void> check() const { return kvkeep::check_parameters(*this); }
   [[nodiscard]] constexpr auto rules() const {
     return policy{keep{kvkeep::sinks{sinks}, recent{window}}, read_all{},
                   beyond{window, limit_distance.value_or(window)}, each_token{}};

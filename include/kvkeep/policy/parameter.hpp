@@ -72,16 +72,16 @@ template <class Preset, class Enum, std::size_t N>
   return bad_argument(p.name, static_cast<int>(preset.*(p.member)), "a named choice");
 }
 
-/// The error of the first parameter that is out of its range.
+}  // namespace detail
+
+/// The error of the first parameter that is out of its range; what a preset's check() returns when ranges are all it has.
 template <class Preset>
 [[nodiscard]] result<void> check_parameters(const Preset& preset) {
   result<void> first;
-  std::apply([&](const auto&... p) { ((first ? void(first = check_parameter(preset, p)) : void()), ...); },
+  std::apply([&](const auto&... p) { ((first ? void(first = detail::check_parameter(preset, p)) : void()), ...); },
              Preset::parameters());
   return first;
 }
-
-}  // namespace detail
 
 KVKEEP_NAMESPACE_END
 

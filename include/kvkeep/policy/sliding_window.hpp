@@ -21,7 +21,7 @@ struct sliding_window {
     return std::tuple{token_parameter<sliding_window>{"window", &sliding_window::window, 1,
                                                       "newest tokens kept, the query included"}};
   }
-  [[nodiscard]] result<void> check() const { return detail::check_parameters(*this); }
+  [[nodiscard]] result<void> check() const { return kvkeep::check_parameters(*this); }
   [[nodiscard]] constexpr auto rules() const {
     return policy{recent{window}, read_all{}, true_distance{}, each_token{}};
   }

@@ -61,6 +61,10 @@ struct policy_spec {
   std::vector<parameter_spec> parameters;
 };
 
+/// What a preset, the library's or one of yours, says of itself and its parameters.
+template <class Preset>
+[[nodiscard]] policy_spec describe_preset();
+
 namespace detail {
 
 template <class Preset>
@@ -147,7 +151,7 @@ template <class Preset>
 
 /// The preset of this type that a list "key=value,..." describes.
 template <class Preset>
-[[nodiscard]] result<any_policy> parse_parameters(std::string_view list, bool has_list, const spec_defaults& defaults) {
+[[nodiscard]] result<Preset> parse_parameters(std::string_view list, bool has_list, const spec_defaults& defaults) {
   Preset preset;
   std::string seen = ",";
   while (has_list) {
@@ -170,7 +174,7 @@ template <class Preset>
     if (preset.max_tokens == 0) preset.max_tokens = defaults.max_tokens;
   }
   if (auto ok = preset.check(); !ok) return ok.error();
-  return any_policy(preset);
+  return preset;
 }
 
 template <std::size_t I = 0>
@@ -180,11 +184,22 @@ template <std::size_t I = 0>
     return make_error(errc::invalid_argument, "policy", fmt::format("unknown policy '{}'; known: {}", name, known));
   } else {
     using preset = std::variant_alternative_t<I, any_preset>;
-    if (name == preset::name) return parse_parameters<preset>(list, has_list, defaults);
+    if (name == preset::name) {
+      auto parsed = parse_parameters<preset>(list, has_list, defaults);
+      if (!parsed) return parsed.error();
+      return any_policy(*std::move(parsed));
+    }
     known += (known.empty() ? "" : ", ") + std::string(preset::name);
     return parse_named<I + 1>(name, list, has_list, defaults, std::move(known));
   }
 }
+
+template <std::size_t... I>
+[[nodiscard]] std::vector<policy_spec> describe_presets(std::index_sequence<I...>) {
+  return {kvkeep::describe_preset<std::variant_alternative_t<I, any_preset>>()...};
+}
+
+}  // namespace detail
 
 template <class Preset>
 [[nodiscard]] policy_spec describe_preset() {
@@ -193,19 +208,12 @@ template <class Preset>
   std::apply(
       [&](const auto&... p) {
         (out.parameters.push_back(
-             {std::string(p.name), allowed_text(p), parameter_text(preset, p), std::string(p.meaning)}),
+             {std::string(p.name), detail::allowed_text(p), detail::parameter_text(preset, p), std::string(p.meaning)}),
          ...);
       },
       Preset::parameters());
   return out;
 }
-
-template <std::size_t... I>
-[[nodiscard]] std::vector<policy_spec> describe_presets(std::index_sequence<I...>) {
-  return {describe_preset<std::variant_alternative_t<I, any_preset>>()...};
-}
-
-}  // namespace detail
 
 inline std::string any_policy::spec() const {
   return visit([](const auto& preset) {
@@ -235,7 +243,22 @@ inline std::string any_policy::spec() const {
   return detail::parse_named(name, list, has_list, defaults);
 }
 
+/// The preset of this type that "name" or "name:key=value,..." stands for: one of the library's, or an aggregate of yours
+/// that is described like them (policy/parameter.hpp). Errors as try_parse_policy.
+template <class Preset>
+[[nodiscard]] result<Preset> try_parse_preset(std::string_view text, const spec_defaults& defaults = {}) {
+  const bool has_list = text.find(':') != std::string_view::npos;
+  std::string_view list = text;
+  const std::string_view name = detail::cut(list, ':');
+  if (name != Preset::name) return detail::bad_argument("policy", name, Preset::name);
+  return detail::parse_parameters<Preset>(list, has_list, defaults);
+}
+
 #if KVKEEP_EXCEPTIONS
+template <class Preset>
+[[nodiscard]] Preset parse_preset(std::string_view text, const spec_defaults& defaults = {}) {
+  return detail::unwrap(try_parse_preset<Preset>(text, defaults));
+}
 [[nodiscard]] inline any_policy parse_policy(std::string_view text, const spec_defaults& defaults = {}) {
   return detail::unwrap(try_parse_policy(text, defaults));
 }

@@ -31,7 +31,7 @@ struct streaming_llm {
         token_parameter<streaming_llm>{"sinks", &streaming_llm::sinks, 0, "first tokens kept for ever"},
         token_parameter<streaming_llm>{"window", &streaming_llm::window, 1, "newest tokens kept, the query included"}};
   }
-  [[nodiscard]] result<void> check() const { return detail::check_parameters(*this); }
+  [[nodiscard]] result<void> check() const { return kvkeep::check_parameters(*this); }
   [[nodiscard]] constexpr auto rules() const {
     return policy{keep{kvkeep::sinks{sinks}, recent{window}}, read_all{}, cache_distance{}, each_token{}};
   }
@@ -76,7 +76,7 @@ struct streaming_llm::published {
                                                              "when the authors' two scripts evict"}};
   }
   [[nodiscard]] result<void> check() const {
-    if (auto ok = detail::check_parameters(*this); !ok) return ok;
+    if (auto ok = kvkeep::check_parameters(*this); !ok) return ok;
     if (start + recent >= 1) return {};
     return detail::bad_argument("start + recent", start + recent, ">= 1");
   }
@@ -98,7 +98,7 @@ struct streaming_llm::settled {
         token_parameter<settled>{"sinks", &settled::sinks, 0, "first tokens kept for ever"},
         token_parameter<settled>{"window", &settled::window, 1, "newest tokens kept, the query included"}};
   }
-  [[nodiscard]] result<void> check() const { return detail::check_parameters(*this); }
+  [[nodiscard]] result<void> check() const { return kvkeep::check_parameters(*this); }
   [[nodiscard]] constexpr auto rules() const {
     return policy{keep{kvkeep::sinks{sinks}, recent{window}}, read_all{}, settled_cache_distance{sinks, window},
                   each_token{}};

@@ -138,3 +138,13 @@ for spec, policy in (
     losses = log_sum_exp(rows) - rows[np.arange(STREAM), stream[1:]]
     beyond = losses[config["max_position_embeddings"] :]
     print("perplexity", spec, STREAM, f"{np.exp(losses.mean()):.8f}", f"{np.exp(beyond.mean()):.8f}")
+
+for window, every in ((64, 7), (256, 32)):
+    positions = np.arange(every - 1, STREAM, every)
+    losses = []
+    for p in positions:
+        row = logits(stream[max(0, p + 1 - window) : p + 1], dense)[-1]
+        losses.append(log_sum_exp(row) - row[stream[p + 1]])
+    losses = np.array(losses)
+    beyond = losses[positions >= config["max_position_embeddings"]]
+    print("recompute", window, every, STREAM, f"{np.exp(losses.mean()):.8f}", f"{np.exp(beyond.mean()):.8f}")

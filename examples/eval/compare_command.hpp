@@ -1,0 +1,44 @@
+#ifndef KVKEEP_EVAL_COMPARE_COMMAND_HPP
+#define KVKEEP_EVAL_COMPARE_COMMAND_HPP
+
+#include "compare.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <filesystem>
+#include <string>
+
+namespace kvkeep_eval {
+
+// `kvkeep-eval compare`: its arguments, and what it does with them.
+class compare_command {
+ public:
+  // Adds the subcommand, which refers to this object.
+  explicit compare_command(CLI::App& app);
+  compare_command(const compare_command&) = delete;
+  compare_command(compare_command&&) = delete;
+  compare_command& operator=(const compare_command&) = delete;
+  compare_command& operator=(compare_command&&) = delete;
+  ~compare_command() = default;
+
+  // Compares, prints the table and writes the files, if the user named this subcommand.
+  void run_if_asked();
+
+ private:
+  // A failure if two outputs are one file, or an output is an input.
+  void refuse_lost_files() const;
+  [[nodiscard]] comparison run_with_progress() const;
+
+  const CLI::App* command_;
+  compare_options options_;
+  std::string policies_;  // one string, separated by semicolons
+  std::size_t recompute_every_ = default_recompute_every;
+  const CLI::Option* recompute_option_ = nullptr;
+  std::filesystem::path json_;
+  std::filesystem::path csv_;
+  std::filesystem::path plot_;
+};
+
+}  // namespace kvkeep_eval
+
+#endif  // KVKEEP_EVAL_COMPARE_COMMAND_HPP

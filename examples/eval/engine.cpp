@@ -1,0 +1,49 @@
+#include "engine.hpp"
+
+#include <fmt/format.h>
+
+#include <string_view>
+
+namespace kvkeep_eval {
+
+failure policy_failure(const std::string& spec, const kvkeep::error& error) {
+  constexpr std::string_view prefix = "kvkeep: ";
+  std::string_view what = error.what();
+  what.remove_prefix(what.starts_with(prefix) ? prefix.size() : 0);
+  return failure(fmt::format("policy {}: {}", spec, what));
+}
+
+kvkeep::any_cache make_cache(const llama_config& config, const kvkeep::any_policy& policy, std::size_t max_step,
+                             const std::string& spec, kvkeep::drop_listener on_drop) {
+  const kvkeep::model_shape shape{.layers = config.layers,
+                                  .query_heads = config.query_heads,
+                                  .kv_heads = config.kv_heads,
+                                  .head_dim = config.head_dim};
+  return value_or_fail(
+      kvkeep::try_make_cache(
+          shape, policy,
+          {.positions = kvkeep::rope{.theta = config.rope_theta}, .max_step = max_step, .on_drop = on_drop}),
+      spec);
+}
+
+matrix run_step(const llama& model, kvkeep::any_cache& cache, std::span<const token> tokens, const std::string& spec) {
+  const std::size_t query_heads = model.config().query_heads;
+  const std::size_t kv_heads = model.config().kv_heads;
+  const std::size_t head_dim = model.config().head_dim;
+  using input = kvkeep::rows_view<const float>;
+  using output = kvkeep::rows_view<float>;
+
+  auto step = value_or_fail(cache.try_begin(tokens.size()), spec);
+  const auto attend = [&](std::size_t layer, const matrix& q, const matrix& k, const matrix& v, matrix& out) {
+    const input queries{q.data(), tokens.size(), query_heads, head_dim};
+    const input keys{k.data(), tokens.size(), kv_heads, head_dim};
+    const input values{v.data(), tokens.size(), kv_heads, head_dim};
+    const output attended{out.data(), tokens.size(), query_heads, head_dim};
+    check(step.try_attend(layer, queries, keys, values, attended), spec);
+  };
+  matrix states = model.hidden_states(tokens, attend);
+  check(step.try_commit(), spec);
+  return states;
+}
+
+}  // namespace kvkeep_eval

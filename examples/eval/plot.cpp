@@ -1,0 +1,203 @@
+#include "plot.hpp"
+
+#include "failure.hpp"
+
+#include <fmt/format.h>
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <string_view>
+#include <vector>
+
+extern "C" char** environ;
+
+namespace kvkeep_eval {
+
+namespace {
+
+constexpr std::size_t panels_in_a_row = 4;
+constexpr int width = 960;         // pixels
+constexpr int curve_height = 420;  // of the loss
+constexpr int panel_height = 240;  // of a row of panels
+
+// A string in gnuplot's single quotes.
+std::string in_quotes(std::string_view text) {
+  std::string out = "'";
+  for (const char c : text) {
+    out += c == '\'' ? "''" : std::string(1, c);
+  }
+  return out + "'";
+}
+
+// "$name << EOD ... EOD", a table that plots refer to by name.
+std::string data_block(const std::string& name, const std::string& lines) {
+  return fmt::format("{} << EOD\n{}EOD\n", name, lines);
+}
+
+// Points at the middle of their stretches: position and mean loss.
+std::string curve_lines(const policy_result& result) {
+  std::string out;
+  for (std::size_t i = 0; i < result.loss.size(); ++i) {
+    const std::size_t begin = result.loss[i].position;
+    const std::size_t end = i + 1 < result.loss.size() ? result.loss[i + 1].position : result.tokens;
+    out += fmt::format("{} {}\n", std::max(1.0, static_cast<double>(begin + end) / 2), result.loss[i].mean);
+  }
+  return out;
+}
+
+// A line per watched token, from its arrival to its end: x y dx dy.
+std::string lifeline_lines(const policy_result& result) {
+  std::string out;
+  for (const lifeline& line : result.lifelines) {
+    out += fmt::format("{} {} {} 0\n", line.token, line.token, line.evicted.value_or(result.tokens) - line.token);
+  }
+  return out;
+}
+
+std::string curves(const comparison& report) {
+  std::string plots;
+  for (std::size_t i = 0; i < report.policies.size(); ++i) {
+    plots += fmt::format("{}$loss{} using 1:2 with lines linewidth 2 linetype {} title {}", i == 0 ? "plot " : ", ", i,
+                         i + 1, in_quotes(report.policies[i].spec));
+  }
+  return fmt::format(
+      "set logscale x\nset xrange [16:{}]\nset xlabel 'position in the stream (tokens)'\n"
+      "set ylabel 'loss (nats per token)'\nset key top left noenhanced\nset grid\n"
+      "set arrow 1 from {}, graph 0 to {}, graph 1 nohead dashtype 2\n"
+      "set label 1 'trained length' at {}, graph 0.05 offset 0.5, 0\n{}\n"
+      "unset arrow 1\nunset label 1\nunset logscale\nunset grid\nunset key\n",
+      std::max<std::size_t>(report.tokens, 32), report.trained_length, report.trained_length, report.trained_length,
+      plots);
+}
+
+}  // namespace
+
+picture picture_of(const std::filesystem::path& file) {
+  if (file.extension() == ".svg") {
+    return picture::svg;
+  }
+  if (file.extension() == ".png") {
+    return picture::png;
+  }
+  throw failure(fmt::format("plot is {}; its name must end in .svg or .png", file.string()));
+}
+
+std::string plot_script(const comparison& report, picture kind) {
+  std::vector<std::size_t> evicting;
+  std::string out;
+  for (std::size_t i = 0; i < report.policies.size(); ++i) {
+    const policy_result& result = report.policies[i];
+    out += data_block(fmt::format("$loss{}", i), curve_lines(result));
+    if (result.evicted > 0) {
+      out += data_block(fmt::format("$life{}", i), lifeline_lines(result));
+      evicting.push_back(i);
+    }
+  }
+  const std::size_t panel_rows = (evicting.size() + panels_in_a_row - 1) / panels_in_a_row;
+  const int height = curve_height + panel_height * static_cast<int>(panel_rows);
+  const double below = static_cast<double>(height - curve_height) / height;  // share of the height
+
+  out += kind == picture::svg
+             ? fmt::format("set terminal svg size {},{} font 'sans,13' background 'white'\n", width, height)
+             : fmt::format("set terminal pngcairo size {},{} font 'sans,10'\n", width, height);
+  out += fmt::format("set multiplot\nset origin 0, {}\nset size 1, {}\n", below, 1 - below);
+  out += curves(report);
+  out += fmt::format("set xrange [0:{}]\nset yrange [0:{}]\nset xtics {}\nset ytics {}\nset format '%.0s%c'\n",
+                     report.tokens, report.tokens, std::max(1.0, static_cast<double>(report.tokens) / 4),
+                     std::max(1.0, static_cast<double>(report.tokens) / 4));
+  for (std::size_t k = 0; k < evicting.size(); ++k) {
+    const double share = 1.0 / static_cast<double>(std::min(evicting.size(), panels_in_a_row));
+    const double row_share = below / static_cast<double>(panel_rows);
+    out += fmt::format(
+        "set origin {}, {}\nset size {}, {}\nset title {} noenhanced font ',11'\n"
+        "set xlabel 'stream so far'\nset ylabel {}\n"
+        "plot $life{} using 1:2:3:4 with vectors nohead linewidth 1.5 linetype {}\n",
+        share * static_cast<double>(k % panels_in_a_row),
+        below - row_share * static_cast<double>(k / panels_in_a_row + 1), share, row_share,
+        in_quotes(report.policies[evicting[k]].spec), k % panels_in_a_row == 0 ? "'token held'" : "''", evicting[k],
+        evicting[k] + 1);
+  }
+  return out + "unset multiplot\n";
+}
+
+namespace {
+
+// An open file of the system, closed at the end of its scope.
+class descriptor {
+ public:
+  explicit descriptor(int fd) noexcept : fd_(fd) {}
+  descriptor(const descriptor&) = delete;
+  descriptor(descriptor&&) = delete;
+  descriptor& operator=(const descriptor&) = delete;
+  descriptor& operator=(descriptor&&) = delete;
+  ~descriptor() {
+    if (fd_ >= 0) {
+      ::close(fd_);
+    }
+  }
+  [[nodiscard]] int get() const noexcept { return fd_; }
+
+ private:
+  int fd_;
+};
+
+// Runs gnuplot with this input and output; its exit status, or -1 if it cannot be run at all.
+int run_gnuplot(int input, int output) {
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
+  ::posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+  std::array<char, 8> name{"gnuplot"};
+  std::array<char*, 2> arguments{name.data(), nullptr};
+  ::pid_t child = 0;
+  const int failed = ::posix_spawnp(&child, name.data(), &actions, nullptr, arguments.data(), environ);
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (failed != 0) {
+    return -1;
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+// A temporary file that holds `text`, open at its begin.
+std::FILE* file_with(std::string_view text) {
+  std::FILE* const file = std::tmpfile();
+  if (file == nullptr || std::fwrite(text.data(), 1, text.size(), file) != text.size() || std::fflush(file) != 0) {
+    throw failure("no room for a temporary file");
+  }
+  std::rewind(file);
+  return file;
+}
+
+}  // namespace
+
+void require_gnuplot() {
+  const descriptor nowhere(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (run_gnuplot(nowhere.get(), nowhere.get()) != 0) {
+    throw failure("plot: gnuplot cannot be run (Debian: apt-get install gnuplot-nox)");
+  }
+}
+
+void draw(const std::string& script, const std::filesystem::path& file) {
+  std::FILE* const input = file_with(script);
+  const descriptor output(::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  const int status = output.get() < 0 ? 0 : run_gnuplot(::fileno(input), output.get());
+  std::fclose(input);
+  if (output.get() < 0) {
+    throw failure(fmt::format("{}: cannot be written", file.string()));
+  }
+  if (status != 0) {
+    throw failure(fmt::format("plot: gnuplot ended with status {}", status));
+  }
+}
+
+}  // namespace kvkeep_eval

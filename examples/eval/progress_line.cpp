@@ -1,0 +1,61 @@
+#include "progress_line.hpp"
+
+#include <fmt/format.h>
+
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace kvkeep_eval {
+
+namespace {
+
+constexpr std::chrono::milliseconds between_updates{200};
+constexpr std::chrono::seconds speed_window{10};
+
+}  // namespace
+
+progress_line::progress_line() : shown_(::isatty(STDERR_FILENO) != 0) {}
+
+progress_line::~progress_line() {
+  if (shown_) {
+    std::fputs("\r\x1b[K", stderr);
+  }
+}
+
+void progress_line::show(const progress& at) {
+  const clock::time_point now = clock::now();
+  if (at.policy != policy_) {
+    policy_ = at.policy;
+    since_ = now;
+    since_done_ = at.done;
+  } else if (now - updated_ < between_updates) {
+    return;
+  }
+  updated_ = now;
+  std::string left;
+  const double seconds = std::chrono::duration<double>(now - since_).count();
+  if (at.done > since_done_ && seconds > 0) {
+    const double speed = static_cast<double>(at.done - since_done_) / seconds;
+    left = fmt::format(", {} left at this speed", duration_text(static_cast<double>(at.total - at.done) / speed));
+  }
+  if (now - since_ > speed_window) {  // dense slows down as it goes: an old speed says little
+    since_ = now;
+    since_done_ = at.done;
+  }
+  fmt::print(stderr, "\r\x1b[K[{}/{}] {}: {} of {} tokens{}", at.policy, at.policies, at.spec, at.done, at.total, left);
+  std::fflush(stderr);
+}
+
+std::string duration_text(double seconds) {
+  const auto whole = static_cast<std::size_t>(seconds + 0.5);
+  if (whole < 60) {
+    return fmt::format("{} s", whole);
+  }
+  if (whole < 3600) {
+    return fmt::format("{} min {:02} s", whole / 60, whole % 60);
+  }
+  return fmt::format("{} h {:02} min", whole / 3600, whole / 60 % 60);
+}
+
+}  // namespace kvkeep_eval

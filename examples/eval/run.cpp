@@ -1,0 +1,194 @@
+#include "run.hpp"
+
+#include "compare.hpp"
+#include "engine.hpp"
+#include "failure.hpp"
+#include "loss.hpp"
+#include "process_memory.hpp"
+#include "summary.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <utility>
+#include <vector>
+
+namespace kvkeep_eval {
+
+namespace {
+
+constexpr std::size_t logit_rows = 64;       // logits exist for this many tokens at a time: [logit_rows, vocabulary]
+constexpr std::size_t watched_tokens = 400;  // of a stream, at equal distances
+constexpr std::size_t watched_at_begin = 8;  // and all of the first, where the sinks are
+
+// Seconds since its construction.
+class stopwatch {
+ public:
+  [[nodiscard]] double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// Listens to what a cache evicts, and notes the fate of some tokens.
+class eviction_watch {
+ public:
+  // The distance between watched tokens is odd, lest it favour the even positions that an `interval` keeps.
+  explicit eviction_watch(std::size_t tokens) : every_((tokens / watched_tokens) | 1U) {}
+
+  void operator()(const kvkeep::drop_event& event) {
+    if (event.unit != 0) {
+      return;  // every preset decides for the whole sequence
+    }
+    evicted_ += event.dropped.size();
+    for (const kvkeep::token_drop& drop : event.dropped) {
+      const auto token = static_cast<std::size_t>(drop.at);
+      if (watched(token)) {
+        fates_[token] = static_cast<std::size_t>(event.next);
+      }
+    }
+  }
+
+  // Notes what was seen of the first `tokens` tokens of the stream.
+  void finish(std::size_t tokens, stream_record& record) const {
+    record.evicted = evicted_;
+    for (std::size_t token = 0; token < tokens; ++token) {
+      if (watched(token)) {
+        const auto fate = fates_.find(token);
+        record.lifelines.push_back({token, fate == fates_.end() ? std::nullopt : std::optional(fate->second)});
+      }
+    }
+  }
+
+ private:
+  [[nodiscard]] bool watched(std::size_t token) const noexcept {
+    return token < watched_at_begin || token % every_ == 0;
+  }
+
+  std::size_t every_;
+  std::size_t evicted_ = 0;
+  std::map<std::size_t, std::size_t> fates_;  // token to the stream's length when it was evicted
+};
+
+float finite_loss(const matrix& logits, Eigen::Index row, token target, std::size_t position) {
+  const double nats = loss(logits, row, target);
+  if (!std::isfinite(nats)) {
+    throw failure(fmt::format("the loss at position {} is not finite", position));
+  }
+  return static_cast<float>(nats);
+}
+
+// Notes the losses of the queries that gave `states`, [queries, hidden], the first of which stands at `position`.
+void add_losses(const run_input& input, const matrix& states, std::size_t position, matrix& logits,
+                std::vector<float>& losses) {
+  const auto queries = static_cast<std::size_t>(states.rows());
+  for (std::size_t first = 0; first < queries; first += logit_rows) {
+    const std::size_t count = std::min(logit_rows, queries - first);
+    input.model.logits(states, first, count, logits);
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t at = position + first + i;
+      losses[at] = finite_loss(logits, index(i), input.stream[at + 1], at);
+    }
+  }
+}
+
+// Samples resident memory once for every point of the curve.
+class memory_log {
+ public:
+  explicit memory_log(std::size_t tokens) : begins_(curve_begins(tokens)) {}
+
+  void step_done(std::size_t position, stream_record& record) {
+    if (next_ < begins_.size() && position >= begins_[next_]) {
+      record.memory.push_back({position, resident_bytes()});
+      while (next_ < begins_.size() && begins_[next_] <= position) {
+        ++next_;
+      }
+    }
+  }
+
+ private:
+  std::vector<std::size_t> begins_;
+  std::size_t next_ = 0;
+};
+
+}  // namespace
+
+stream_record run_policy(const run_input& input, const kvkeep::any_policy& policy, std::size_t limit,
+                         const std::string& spec) {
+  const std::size_t tokens = std::min(limit, input.tokens());
+  stream_record record(input.tokens(), tokens / input.chunk + 1);
+  eviction_watch watch(input.tokens());
+  memory_log memory(input.tokens());
+  const peak_memory peak;
+  kvkeep::any_cache cache = make_cache(input.model.config(), policy, input.chunk, spec, watch);
+  matrix logits;  // [<= logit_rows, vocabulary]
+
+  const stopwatch run;
+  while (record.tokens < tokens && !(input.stop && input.stop())) {
+    const std::size_t first = record.tokens;
+    const std::size_t count = std::min(input.chunk, tokens - first);
+    const stopwatch step;
+    const matrix states = run_step(input.model, cache, input.stream.subspan(first, count), spec);
+    add_losses(input, states, first, logits, record.losses);
+    record.steps.push_back({first, static_cast<float>(step.seconds() * 1e3)});
+    record.tokens = first + count;
+    memory.step_done(first, record);
+    if (input.report) {
+      input.report(record.tokens);
+    }
+  }
+  record.seconds = run.seconds();
+  record.peak_rss_bytes = peak.bytes();
+  record.kept_tokens = cache.held().size();
+  record.kv_bytes = cache.bytes().keys + cache.bytes().values;
+  watch.finish(record.tokens, record);
+  return record;
+}
+
+stream_record run_recompute(const run_input& input, std::size_t window, std::size_t every, const std::string& spec) {
+  const std::size_t tokens = input.tokens();
+  const std::size_t longest = std::min(window, tokens);
+  const std::size_t chunk = std::min(longest, largest_chunk);  // whatever the others' steps: a window comes at once
+  stream_record record(tokens, tokens / every + 1);
+  memory_log memory(tokens);
+  const peak_memory peak;
+  kvkeep::any_cache cache = make_cache(input.model.config(), kvkeep::dense{.max_tokens = longest}, chunk, spec);
+  matrix states;  // [<= chunk, hidden]
+  matrix logits;  // [1, vocabulary]
+
+  const stopwatch run;
+  bool stopped = false;
+  for (std::size_t at = every - 1; at < tokens; at += every) {
+    stopped = input.stop && input.stop();
+    if (stopped) {
+      break;
+    }
+    const stopwatch step;
+    const std::size_t end = at + 1;
+    check(cache.try_clear(), spec);
+    for (std::size_t first = end - std::min(window, end); first < end; first += chunk) {
+      states = run_step(input.model, cache, input.stream.subspan(first, std::min(chunk, end - first)), spec);
+    }
+    input.model.logits(states, static_cast<std::size_t>(states.rows()) - 1, 1, logits);
+    record.losses[at] = finite_loss(logits, 0, input.stream[end], at);
+    record.steps.push_back({at, static_cast<float>(step.seconds() * 1e3)});
+    record.tokens = end;
+    memory.step_done(at, record);
+    if (input.report) {
+      input.report(record.tokens);
+    }
+  }
+  record.tokens = stopped ? record.tokens : tokens;
+  record.seconds = run.seconds();
+  record.peak_rss_bytes = peak.bytes();
+  record.kept_tokens = cache.held().size();
+  record.kv_bytes = cache.bytes().keys + cache.bytes().values;
+  return record;
+}
+
+}  // namespace kvkeep_eval

@@ -1,0 +1,40 @@
+#ifndef KVKEEP_EVAL_RUN_HPP
+#define KVKEEP_EVAL_RUN_HPP
+
+#include "llama.hpp"
+#include "record.hpp"
+#include "tokenizer.hpp"
+
+#include <kvkeep/kvkeep.hpp>
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <string>
+
+namespace kvkeep_eval {
+
+// What a run is given besides the policy: a stream, and whom to tell.
+struct run_input {
+  const llama& model;
+  std::span<const token> stream;            // BOS and the text, [tokens + 1]
+  std::size_t chunk = 1;                    // tokens per step
+  std::function<void(std::size_t)> report;  // after every step, with the tokens seen
+  std::function<bool()> stop;               // true: finish now
+
+  [[nodiscard]] std::size_t tokens() const noexcept { return stream.size() - 1; }
+};
+
+// Streams the text through the model with `policy` as its attention; the first `limit` tokens of it.
+[[nodiscard]] stream_record run_policy(const run_input& input, const kvkeep::any_policy& policy, std::size_t limit,
+                                       const std::string& spec);
+
+// Sliding window with re-computation: at every `every`-th position a fresh dense run over the last `window` tokens, the
+// query included, at positions 0, 1, ... An oracle and no KV policy: it pays for the whole window at each position.
+// Source: Xiao et al. 2024, arXiv 2309.17453, figure 1c.
+[[nodiscard]] stream_record run_recompute(const run_input& input, std::size_t window, std::size_t every,
+                                          const std::string& spec);
+
+}  // namespace kvkeep_eval
+
+#endif  // KVKEEP_EVAL_RUN_HPP
