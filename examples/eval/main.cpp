@@ -4,6 +4,7 @@
 #include "failure.hpp"
 #include "interrupt.hpp"
 #include "policies_command.hpp"
+#include "random_model_command.hpp"
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -24,7 +25,8 @@ int run(int argc, char** argv) {
   app.footer(
       "Exit codes: 0 done, 1 failed, 2 wrong command line, 128 + signal interrupted (what was measured is shown).");
   kvkeep_eval::compare_command compare(app);
-  kvkeep_eval::policies_command policies(app);
+  const kvkeep_eval::policies_command policies(app);
+  const kvkeep_eval::random_model_command random_model(app);
 
   try {
     app.parse(argc, argv);
@@ -34,6 +36,7 @@ int run(int argc, char** argv) {
   kvkeep_eval::catch_interrupts();
   compare.run_if_asked();
   policies.run_if_asked();
+  random_model.run_if_asked();
   if (std::fflush(stdout) != 0) {
     throw kvkeep_eval::failure("standard output cannot be written");
   }
