@@ -102,7 +102,7 @@ std::string notes(const comparison& report) {
   }
   if (report.recompute_every != 0) {
     out += fmt::format(
-        "sampled: the perplexity of every {}. position, where recompute runs; its step is one such position\n",
+        "sampled: the perplexity of one position in {}, where recompute runs; its step is one such position\n",
         report.recompute_every);
   }
   for (const policy_result& result : report.policies) {

@@ -8,6 +8,7 @@
 
 #include "output_file.hpp"
 #include "plot.hpp"
+#include "progress_line.hpp"
 #include "report_json.hpp"
 #include "support.hpp"
 #include "table.hpp"
@@ -84,7 +85,7 @@ TEST(Table, SaysWhatWasMeasured) {
   EXPECT_TRUE(has(table, "recompute:window=9              0          0           -           -        -           -"))
       << table;
   EXPECT_TRUE(has(table, "less those of recompute:window=9, at the positions of both from 256 on (up to 24)\n"));
-  EXPECT_TRUE(has(table, "every 10. position"));
+  EXPECT_TRUE(has(table, "one position in 10"));
   EXPECT_TRUE(has(table, "\ndense:max_tokens=500: 500 of 1,000 tokens, then its cache is full\n"));
   EXPECT_FALSE(has(table, "interrupted"));
 }
@@ -179,6 +180,15 @@ TEST(Plot, KnowsItsKindByTheName) {
   for (const char* const name : {"b.pdf", "svg", "b.svg.gz"}) {
     expect_failure([&] { static_cast<void>(kvkeep_eval::picture_of(name)); }, {name, ".svg or .png"});
   }
+}
+
+TEST(Progress, SaysHowLong) {
+  using kvkeep_eval::duration_text;
+  EXPECT_EQ(duration_text(0), "0 s");
+  EXPECT_EQ(duration_text(59.4), "59 s");
+  EXPECT_EQ(duration_text(59.6), "1 min 00 s");
+  EXPECT_EQ(duration_text(200), "3 min 20 s");
+  EXPECT_EQ(duration_text(3600 + 5 * 60 + 59), "1 h 05 min");
 }
 
 TEST(OutputFile, AppearsWholeOrNotAtAll) {
