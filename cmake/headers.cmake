@@ -29,14 +29,18 @@ set(KVKEEP_HEADERS
     include/kvkeep/core/types.hpp
     include/kvkeep/kvkeep.hpp
     include/kvkeep/policy/dense.hpp
+    include/kvkeep/policy/interval_eviction.hpp
     include/kvkeep/policy/lm_infinite.hpp
     include/kvkeep/policy/parameter.hpp
     include/kvkeep/policy/policy.hpp
     include/kvkeep/policy/presets.hpp
+    include/kvkeep/policy/random_eviction.hpp
+    include/kvkeep/policy/retain/evenly_spaced.hpp
     include/kvkeep/policy/retain/keep.hpp
     include/kvkeep/policy/retain/keep_all.hpp
     include/kvkeep/policy/retain/pinned.hpp
     include/kvkeep/policy/retain/recent.hpp
+    include/kvkeep/policy/retain/sampled.hpp
     include/kvkeep/policy/retain/sinks.hpp
     include/kvkeep/policy/select/read_all.hpp
     include/kvkeep/policy/sliding_window.hpp

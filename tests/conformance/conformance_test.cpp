@@ -37,6 +37,10 @@ TYPED_TEST(EveryCodec, WithoutEvictionAllAreDense) {
                                                    60, true);
   equals_dense_while_nothing_is_evicted<TypeParam>(
       "published", kvkeep::streaming_llm::published{.start = 4, .recent = 56}, 60, true);
+  equals_dense_while_nothing_is_evicted<TypeParam>(
+      "random", kvkeep::random_eviction{.sinks = 4, .window = 30, .count = 26}, 60, false);
+  equals_dense_while_nothing_is_evicted<TypeParam>(
+      "interval", kvkeep::interval_eviction{.sinks = 4, .window = 30, .count = 26}, 60, false);
   equals_dense_while_nothing_is_evicted<TypeParam>("lm_infinite", kvkeep::lm_infinite{.sinks = 4, .window = 60}, 60,
                                                    false);
   equals_dense_while_nothing_is_evicted<TypeParam>("lm_infinite without sinks",

@@ -19,6 +19,57 @@ struct every_nth {
   [[nodiscard]] bool claims(const kvkeep::held_token& t) const { return t.number % static_cast<position>(n) == 0; }
 };
 
+/// Keeps the first `sinks` tokens of a stream that begins at `first`, the newest `window`, and of the rest those that
+/// chosen(rest, how many) gives, whose share pays first.
+template <class Chosen>
+words sinks_window_and(position first, std::size_t sinks, std::size_t window, std::size_t count, const Chosen& chosen) {
+  words w = sinks_and_window(first, 0, 0);
+  w.capacity = sinks + window + count;
+  w.keep = [=](const positions& list, std::size_t less) {
+    const std::size_t from_chosen = std::min(less, count);
+    positions kept;
+    positions rest;
+    for (const position p : list) (p - first < static_cast<position>(sinks) ? kept : rest).push_back(p);
+    const positions recent_ones = newest(rest, window - std::min(less - from_chosen, window));
+    rest.resize(rest.size() - recent_ones.size());
+    for (const position p : chosen(rest, count - from_chosen)) kept.push_back(p);
+    kept.insert(kept.end(), recent_ones.begin(), recent_ones.end());
+    std::sort(kept.begin(), kept.end());
+    return kept;
+  };
+  return w;
+}
+
+/// A random sample of a list, as the rule sampled draws it: numbers of splitmix64 by seed and stream number, sorted.
+inline positions sample_of(positions list, std::size_t count, position first, std::uint64_t seed) {
+  const auto drawn = [&](position p) { return mix(mix(seed) + static_cast<std::uint64_t>(p - first)); };
+  std::sort(list.begin(), list.end(), [&](position a, position b) { return drawn(a) > drawn(b); });
+  list.resize(std::min(count, list.size()));
+  std::sort(list.begin(), list.end());
+  return list;
+}
+
+/// Evenly spaced tokens of a list: the multiples of the smallest power of two for which there is room, and the oldest of
+/// those halfway between.
+inline positions spaced_of(const positions& list, std::size_t count, position first) {
+  const auto multiples = [&](position step) {
+    positions found;
+    for (const position p : list) {
+      if ((p - first) % step == 0) found.push_back(p);
+    }
+    return found;
+  };
+  position step = 1;
+  while (multiples(step).size() > count && step < position{1} << 40) step *= 2;
+  positions kept = multiples(step);
+  for (const position p : multiples(std::max<position>(1, step / 2))) {
+    if (kept.size() < count && (p - first) % step != 0) kept.push_back(p);
+  }
+  if (kept.size() > count) kept.clear();  // not even the first token of the stream
+  std::sort(kept.begin(), kept.end());
+  return kept;
+}
+
 /// Calls f(name, policy, words, largest n that reserve may be asked for) for every policy under test, whose stream begins
 /// at `first`.
 template <class F>
@@ -86,26 +137,27 @@ void for_each_policy(position first, const F& f) {
   }
   {
     // Every fifth token of the past, eight of them: ranks scattered over reused slots, keys stored raw.
-    words w = sinks_and_window(first, 0, 12);
-    w.capacity = 2 + 12 + 8;
-    w.keep = [=](const positions& list, std::size_t less) {
-      const std::size_t from_marks = std::min<std::size_t>(less, 8);
-      const std::size_t window = 12 - std::min<std::size_t>(less - from_marks, 12);
-      positions kept;
-      positions rest;
-      for (const position p : list) (p - first < 2 ? kept : rest).push_back(p);
-      const positions recent_ones = newest(rest, window);
-      rest.resize(rest.size() - recent_ones.size());
+    const words w = sinks_window_and(first, 2, 12, 8, [=](const positions& rest, std::size_t count) {
       positions fifth;
       for (const position p : rest) {
         if ((p - first) % 5 == 0) fifth.push_back(p);
       }
-      for (const position p : newest(fifth, 8 - from_marks)) kept.push_back(p);
-      kept.insert(kept.end(), recent_ones.begin(), recent_ones.end());
-      return kept;
-    };
+      return newest(fifth, count);
+    });
     f("every fifth", policy{keep{sinks{2}, recent{12}, every_nth{}}, read_all{}, cache_distance{}, each_token{}}, w,
       std::size_t{20});
+  }
+  for (const std::uint64_t seed : {std::uint64_t{0}, std::uint64_t{77}}) {
+    f("random", random_eviction{.sinks = 2, .window = 9, .count = 13, .seed = seed},
+      sinks_window_and(first, 2, 9, 13,
+                       [=](const positions& rest, std::size_t count) { return sample_of(rest, count, first, seed); }),
+      std::size_t{22});
+  }
+  for (const std::size_t sinks : {std::size_t{0}, std::size_t{3}}) {
+    f("interval", interval_eviction{.sinks = sinks, .window = 8, .count = 11},
+      sinks_window_and(first, sinks, 8, 11,
+                       [=](const positions& rest, std::size_t count) { return spaced_of(rest, count, first); }),
+      std::size_t{19});
   }
   for (const bool before : {true, false}) {
     words w = sinks_and_window(first, 0, 0);

@@ -30,6 +30,10 @@ TEST(Spec, ParsesAndPrints) {
   EXPECT_EQ(spec_of("dense:max_tokens=77"), "dense:max_tokens=77");
   EXPECT_EQ(spec_of("dense", {.max_tokens = 5}), "dense:max_tokens=5");
   EXPECT_EQ(spec_of("dense:max_tokens=77", {.max_tokens = 5}), "dense:max_tokens=77");
+  EXPECT_EQ(spec_of("random"), "random:sinks=4,window=256,count=256,seed=0");
+  EXPECT_EQ(spec_of("random:seed=18446744073709551615,count=0"),
+            "random:sinks=4,window=256,count=0,seed=18446744073709551615");
+  EXPECT_EQ(spec_of("interval:window=1,count=508"), "interval:sinks=4,window=1,count=508");
   for (const auto& spec : kvkeep::policy_specs()) {
     const std::string whole = spec_of(spec.name, {.max_tokens = 9});
     EXPECT_EQ(spec_of(whole), whole) << "what is printed parses to the same";
@@ -60,6 +64,20 @@ TEST(Spec, NamesEveryMistake) {
   EXPECT_EQ(fault_of("streaming_llm_published:start=0,recent=0"), "start + recent");
   EXPECT_EQ(fault_of("streaming_llm_published:order=sideways"), "order");
   EXPECT_EQ(fault_of("lm_infinite:limit_distance=-1"), "limit_distance");
+  for (const char* const bad : {"random:seed=-1", "random:seed=18446744073709551616", "random:seed=1e9",
+                                "random:seed=0x10", "random:seed=seed", "random:seed=1.0"}) {
+    EXPECT_EQ(fault_of(bad), "seed") << bad;
+    EXPECT_NE(spec_of(bad).find("allowed: 0 .. 18446744073709551615"), std::string::npos) << spec_of(bad);
+  }
+  EXPECT_EQ(fault_of("random:seed="), "policy spec");
+  EXPECT_EQ(fault_of("random:window=0"), "window");
+  EXPECT_EQ(fault_of("random:count=2147483648"), "count");
+  EXPECT_EQ(fault_of("random:stride=2"), "stride");
+  EXPECT_NE(spec_of("random:stride=2").find("it has: sinks, window, count, seed"), std::string::npos);
+  EXPECT_EQ(fault_of("interval:window=0"), "window");
+  EXPECT_EQ(fault_of("interval:count=-1"), "count");
+  EXPECT_EQ(fault_of("interval:seed=1"), "seed");
+  EXPECT_NE(spec_of("interval:seed=1").find("it has: sinks, window, count"), std::string::npos);
   EXPECT_EQ(fault_of("dense"), "max_tokens");
   EXPECT_EQ(fault_of("dense:max_tokens=0"), "max_tokens");
 }

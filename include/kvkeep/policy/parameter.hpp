@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string_view>
 #include <tuple>
@@ -41,6 +42,14 @@ struct derived_token_parameter {
   std::string_view meaning;
 };
 
+/// A number that counts nothing, such as a seed: any of 0 .. 2^64 - 1.
+template <class Preset>
+struct number_parameter {
+  std::string_view name;
+  std::uint64_t Preset::*member;
+  std::string_view meaning;
+};
+
 /// One of a few names.
 template <class Preset, class Enum, std::size_t N>
 struct choice_parameter {
@@ -63,6 +72,10 @@ template <class Preset>
   const auto& value = preset.*(p.member);
   if (!value || (*value >= p.least && *value <= most_tokens)) return {};
   return bad_argument(p.name, *value, fmt::format("{} .. {}", p.least, most_tokens));
+}
+template <class Preset>
+[[nodiscard]] result<void> check_parameter(const Preset&, const number_parameter<Preset>&) {
+  return {};
 }
 template <class Preset, class Enum, std::size_t N>
 [[nodiscard]] result<void> check_parameter(const Preset& preset, const choice_parameter<Preset, Enum, N>& p) {

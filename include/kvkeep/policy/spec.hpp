@@ -8,6 +8,8 @@
 
 #include <charconv>
 #include <cstddef>
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -76,6 +78,10 @@ template <class Preset>
   const auto& value = preset.*(p.member);
   return value ? fmt::format("{}", *value) : std::string(p.otherwise);
 }
+template <class Preset>
+[[nodiscard]] std::string parameter_text(const Preset& preset, const number_parameter<Preset>& p) {
+  return fmt::format("{}", preset.*(p.member));
+}
 template <class Preset, class Enum, std::size_t N>
 [[nodiscard]] std::string parameter_text(const Preset& preset, const choice_parameter<Preset, Enum, N>& p) {
   for (const auto& [text, value] : p.choices) {
@@ -84,6 +90,19 @@ template <class Preset, class Enum, std::size_t N>
   return "?";
 }
 
+/// The range of a parameter that is a number.
+struct number_range {
+  std::uint64_t least;
+  std::uint64_t most;
+};
+template <class P>
+[[nodiscard]] constexpr number_range range_of(const P& p) noexcept {
+  if constexpr (requires { p.least; }) {
+    return {p.least, most_tokens};
+  } else {
+    return {0, (std::numeric_limits<std::uint64_t>::max)()};
+  }
+}
 template <class P>
 [[nodiscard]] std::string allowed_text(const P& p) {
   if constexpr (requires { p.choices; }) {
@@ -91,7 +110,8 @@ template <class P>
     for (const auto& [text, value] : p.choices) all += (all.empty() ? "" : " | ") + std::string(text);
     return all;
   } else {
-    return fmt::format("{} .. {}", p.least, most_tokens);
+    const number_range range = range_of(p);
+    return fmt::format("{} .. {}", range.least, range.most);
   }
 }
 
@@ -112,12 +132,14 @@ template <class Preset, class P>
         return {};
       }
     }
-    std::size_t value = 0;
+    const number_range range = range_of(p);
+    std::uint64_t value = 0;
     const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (failure != std::errc{} || end != text.data() + text.size() || value < p.least || value > most_tokens) {
+    if (failure != std::errc{} || end != text.data() + text.size() || value < range.least || value > range.most) {
       return bad_argument(p.name, text, allowed_text(p));
     }
-    preset.*(p.member) = value;
+    using number = std::remove_cvref_t<decltype(preset.*(p.member))>;
+    preset.*(p.member) = static_cast<number>(value);
     return {};
   }
 }
