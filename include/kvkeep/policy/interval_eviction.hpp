@@ -33,7 +33,7 @@ struct interval_eviction {
                                            "newest tokens kept, the query included"},
         token_parameter<interval_eviction>{"count", &interval_eviction::count, 0, "tokens kept of those between"}};
   }
-  [[nodiscard]] result<void> check() const { return detail::check_parameters(*this); }
+  [[nodiscard]] result<void> check() const { return kvkeep::check_parameters(*this); }
   [[nodiscard]] constexpr auto rules() const {
     return policy{keep{kvkeep::sinks{sinks}, recent{window}, evenly_spaced{count}}, read_all{}, cache_distance{},
                   each_token{}};

@@ -35,7 +35,7 @@ struct random_eviction {
         token_parameter<random_eviction>{"count", &random_eviction::count, 0, "tokens kept of those between"},
         number_parameter<random_eviction>{"seed", &random_eviction::seed, "another seed, another sample"}};
   }
-  [[nodiscard]] result<void> check() const { return detail::check_parameters(*this); }
+  [[nodiscard]] result<void> check() const { return kvkeep::check_parameters(*this); }
   [[nodiscard]] constexpr auto rules() const {
     return policy{keep{kvkeep::sinks{sinks}, recent{window}, sampled{count, seed}}, read_all{}, cache_distance{},
                   each_token{}};
