@@ -4,8 +4,10 @@ set(KVKEEP_HEADERS
     include/kvkeep/attention/attend.hpp
     include/kvkeep/attention/exp.hpp
     include/kvkeep/attention/key_span.hpp
+    include/kvkeep/attention/prefetch.hpp
     include/kvkeep/attention/reference.hpp
     include/kvkeep/attention/softmax_state.hpp
+    include/kvkeep/attention/tile.hpp
     include/kvkeep/cache/any_cache.hpp
     include/kvkeep/cache/cache.hpp
     include/kvkeep/cache/cache_core.hpp
@@ -27,6 +29,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/core/result.hpp
     include/kvkeep/core/tensor.hpp
     include/kvkeep/core/types.hpp
+    include/kvkeep/detail/simd.hpp
     include/kvkeep/kvkeep.hpp
     include/kvkeep/policy/dense.hpp
     include/kvkeep/policy/interval_eviction.hpp

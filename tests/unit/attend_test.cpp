@@ -43,9 +43,21 @@ struct outcome {
   }
 };
 
+/// Working memory of the kernel.
+struct room {
+  kvkeep::detail::arena memory;
+  kvkeep::attend_scratch scratch;
+  room(std::size_t queries, std::size_t group) {
+    kvkeep::detail::arena ruler;
+    scratch.lay_out(ruler, queries, group, 0);
+    memory = kvkeep::detail::arena(ruler.used());
+    scratch.lay_out(memory, queries, group, 0);
+  }
+};
+
 /// Attends over the keys i with reads(i); distances are the ages of the keys.
 template <class Reads>
-void attend_some(const fixture& f, kvkeep::score_options options, const Reads& reads, outcome& out) {
+void attend_some(const fixture& f, float scale, kvkeep::score_options options, const Reads& reads, outcome& out) {
   const std::size_t dim = f.shape.head_dim;
   const std::size_t group = f.shape.query_heads;
   std::vector<kvkeep::key_span> spans;
@@ -57,14 +69,10 @@ void attend_some(const fixture& f, kvkeep::score_options options, const Reads& r
     spans.back().mask |= 1U << (i % 16);
   }
   std::vector<float> turned(group * dim);
-  std::vector<float> scores(group * 16);
-  std::vector<float> block(dim * 16);
-  kvkeep::attend(
-      f.store.view(0), {spans, away, 0},
-      [&](kvkeep::position, std::size_t g, std::span<float> row) {
-        for (std::size_t c = 0; c < dim; ++c) row[c] = f.query.q[g * dim + c] * options.scale;
-      },
-      options, {turned, scores, block}, out.states);
+  for (std::size_t c = 0; c < group * dim; ++c) turned[c] = f.query.q[c] * scale;
+  const room scratch(1, group);
+  const kvkeep::query_run run{spans, turned.data(), out.states, away};
+  kvkeep::attend(f.store.view(0), {&run, 1}, options, scratch.scratch);
 }
 
 std::vector<double> expected(const fixture& f, const kvkeep::reference_options& options, std::size_t until,
@@ -95,7 +103,7 @@ TEST(Attend, EqualsTheReferenceForAllShapes) {
         outcome out(group, dim);
         const double scale = 1.0 / std::sqrt(static_cast<double>(dim));
         attend_some(
-            f, {.scale = static_cast<float>(scale)}, [](std::size_t) { return true; }, out);
+            f, static_cast<float>(scale), {}, [](std::size_t) { return true; }, out);
         EXPECT_LT(max_difference(finished(out, dim), expected(f, {.scale = scale}, keys)), 2e-6)
             << dim << " " << group << " " << keys;
       }
@@ -115,7 +123,7 @@ TEST(Attend, AnySplitIntoPartialStatesMergesToTheSame) {
     for (std::size_t p = 0; p < parts; ++p) {
       outcome part(3, 16);
       attend_some(
-          f, {.scale = 0.25F}, [&](std::size_t i) { return part_of[i] == p; }, part);
+          f, 0.25F, {}, [&](std::size_t i) { return part_of[i] == p; }, part);
       for (std::size_t g = 0; g < 3; ++g) kvkeep::merge(all.states[g], part.states[g]);
     }
     kvkeep::reference_attention_result truth;
@@ -131,12 +139,12 @@ TEST(Attend, SoftcapAlibiAndSinkLogit) {
   const std::vector<float> slopes{0.25F, 0.0625F};
   outcome capped(2, 16);
   attend_some(
-      f, {.scale = 0.7F, .softcap = 2.5F}, [](std::size_t) { return true; }, capped);
+      f, 0.7F, {.softcap = 2.5F}, [](std::size_t) { return true; }, capped);
   EXPECT_LT(max_difference(finished(capped, 16), expected(f, {.scale = 0.7, .softcap = 2.5}, 40)), 2e-6);
 
   outcome sloped(2, 16);
   attend_some(
-      f, {.scale = 0.25F, .slopes = slopes}, [](std::size_t) { return true; }, sloped);
+      f, 0.25F, {.slopes = slopes}, [](std::size_t) { return true; }, sloped);
   EXPECT_LT(max_difference(finished(sloped, 16), expected(f, {.positions = kvkeep::alibi{slopes}, .scale = 0.25}, 40)),
             2e-6);
 
@@ -146,7 +154,7 @@ TEST(Attend, SoftcapAlibiAndSinkLogit) {
     sunk.states[g].sum = 1.0F;
   }
   attend_some(
-      f, {.scale = 0.25F}, [](std::size_t) { return true; }, sunk);
+      f, 0.25F, {}, [](std::size_t) { return true; }, sunk);
   EXPECT_LT(max_difference(finished(sunk, 16), expected(f, {.scale = 0.25, .sink_logits = {1.5, 30.0}}, 40)), 2e-6);
 }
 
@@ -158,7 +166,7 @@ TEST(Attend, SlotsThatAreNotReadContributeNothing) {
   f.store.write(0, kvkeep::to_slot(18), infinite, infinite);
   outcome out(2, 8);
   attend_some(
-      f, {.scale = 0.3F}, [](std::size_t i) { return i < 4; }, out);
+      f, 0.3F, {}, [](std::size_t i) { return i < 4; }, out);
   EXPECT_LT(max_difference(finished(out, 8), expected(f, {.scale = 0.3}, 4)), 2e-6);
 }
 
@@ -204,27 +212,23 @@ TEST(Reference, WindowRowsAreTheNewestQueries) {
   }
 }
 
-TEST(Attend, TellsAnObserverTheScoresOfEveryBlock) {
+TEST(Attend, TellsAnObserverTheScoresOfEveryTile) {
   const fixture f({1, 2, 1, 8}, 20, 6);
   outcome out(2, 8);
   std::vector<std::vector<float>> scores(2, std::vector<float>(20));
   std::vector<float> turned(16);
-  std::vector<float> room(32);
-  std::vector<float> block(128);
+  for (std::size_t c = 0; c < 16; ++c) turned[c] = f.query.q[c] * 0.5F;
   const std::vector<kvkeep::key_span> spans{{0, 0, 0xFFFF}, {0, 1, 0xF}};
-  const std::vector<kvkeep::position> away(32, 0);
-  kvkeep::attend(
-      f.store.view(0), {spans, away, 20},
-      [&](kvkeep::position, std::size_t g, std::span<float> row) {
-        for (std::size_t c = 0; c < 8; ++c) row[c] = f.query.q[g * 8 + c] * 0.5F;
-      },
-      {.scale = 0.5F}, {turned, room, block}, out.states,
-      [&](std::uint32_t b, std::uint32_t mask, const float* s, std::span<const kvkeep::softmax_state>) {
-        for (std::size_t r = 0; r < 16; ++r) {
-          if ((mask >> r & 1U) == 0) continue;
-          for (std::size_t g = 0; g < 2; ++g) scores[g][b * 16 + r] = s[g * 16 + r];
-        }
-      });
+  const kvkeep::query_run run{spans, turned.data(), out.states, {}};
+  const room scratch(1, 2);
+  kvkeep::attend(f.store.view(0), {&run, 1}, {}, scratch.scratch,
+                 [&](std::size_t query, std::size_t head, std::span<const std::uint32_t> blocks,
+                     const std::uint16_t* masks, const float* s) {
+                   EXPECT_EQ(query, 0U);
+                   for (std::size_t i = 0; i < blocks.size() * 16; ++i) {
+                     if ((masks[i / 16] >> i % 16 & 1U) != 0) scores[head][blocks[i / 16] * 16 + i % 16] = s[i];
+                   }
+                 });
   kvkeep::reference_attention_result truth;
   expected(f, {.scale = 0.5}, 20, &truth);
   for (std::size_t g = 0; g < 2; ++g) {

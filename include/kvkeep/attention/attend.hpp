@@ -1,212 +1,438 @@
-// attend: one pass over the keys that a query reads, with an online softmax, for the query heads of one kv head.
+// attend: one pass over keys and values for the query heads of one kv head and any number of queries.
 //
-// Works on spans of slots: the query is turned once per angle and all its spans are read with it (keys stored rotated or
-// raw), or the keys are turned as they are read (scattered distances). Never forms the matrix of all scores. Scores,
-// softmax and sums in fp32. A slot that is not read contributes nothing, whatever bytes it holds; a non-finite row
-// changes only the outputs of the queries that read it.
+// Tiles of about 32 KiB of keys: all scores of a tile, an online softmax, then its values. While a tile's keys are scored its
+// values are fetched, while those are summed the next tile's keys. Keys and values are read once for all queries of a call.
+// Never forms the matrix of all scores; scores, softmax and sums in fp32. A slot that is not read contributes nothing,
+// whatever bytes it holds; a non-finite row changes only the outputs of the queries that read it.
 #ifndef KVKEEP_ATTENTION_ATTEND_HPP
 #define KVKEEP_ATTENTION_ATTEND_HPP
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <span>
 
-#include "kvkeep/attention/exp.hpp"
 #include "kvkeep/attention/key_span.hpp"
 #include "kvkeep/attention/softmax_state.hpp"
-#include "kvkeep/core/types.hpp"
+#include "kvkeep/attention/tile.hpp"
+#include "kvkeep/codec/f32.hpp"
+#include "kvkeep/core/arena.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
 
 /// What a score is besides the dot product.
 struct score_options {
-  float scale = 1.0F;               ///< on q . k; 1 / sqrt(head_dim) unless the model says otherwise
   float softcap = 0.0F;             ///< softcap * tanh(score / softcap); 0: none
   std::span<const float> slopes{};  ///< ALiBi slopes of the group's heads, [group]; empty: none
 };
 
-/// The observer that wants to know nothing. An observer is told the finished scores of every block before they become
-/// weights: observer(block, mask, scores [group][16], states [group]); a row counts where its bit of mask is set. What
-/// policies ask of the kernel (attention mass, rows of weights) is made from these and the states' final log_sum_exp().
+/// The observer that wants to know nothing. An observer is told the finished scores of every row and tile before they become
+/// weights: observer(query, head, blocks, masks, scores), blocks [n], masks [n], scores [n][16]; a score counts where its bit
+/// of the block's mask is set. With the states' final log_sum_exp() they give every weight.
 struct no_observer {
-  void operator()(std::uint32_t, std::uint32_t, const float*, std::span<const softmax_state>) const noexcept {}
+  void operator()(std::size_t, std::size_t, std::span<const std::uint32_t>, const std::uint16_t*,
+                  const float*) const noexcept {}
 };
 
-/// Scratch of attend for one thread.
-struct attend_scratch {
-  std::span<float> turned{};  ///< the queries of a group turned to one angle and scaled, [group][head_dim]
-  std::span<float> scores{};  ///< scores of one block, [group][16]
-  std::span<float> block{};   ///< one block decoded: keys [head_dim][16], then values [16][head_dim]
+/// What one query reads in one pass: spans that share an angle, and the query turned to it.
+struct query_run {
+  std::span<const key_span>
+      spans{};                    ///< each block once; ascending by block where several queries are attended together
+  const float* turned = nullptr;  ///< turned and scaled, [group][head_dim]
+  std::span<softmax_state> states{};     ///< [group], with accumulators of head_dim floats; added to
+  std::span<const position> distance{};  ///< by slot, where ALiBi or the keys' own turning needs it
 };
 
 namespace detail {
 
-/// Heads of a group that are worked on together, so that a row of keys or values is read once for all of them.
-inline constexpr std::size_t heads_at_once = 4;
-/// Components of an output that are summed in registers.
-inline constexpr std::size_t components_at_once = 16;
+inline constexpr std::size_t tile_bytes = 32768;  // of keys, about: what the next stage's prefetches cover
+inline constexpr std::size_t most_tile_blocks = 16;
+inline constexpr std::size_t most_tile_tokens = most_tile_blocks * block_tokens;
 
-/// Calls f<n>(first) for runs of n = 4, 2 or 1 heads that make up a group.
-template <class F>
-inline void for_heads(std::size_t group, const F& f) noexcept {
-  std::size_t g = 0;
-  for (; g + heads_at_once <= group; g += heads_at_once) f.template operator()<heads_at_once>(g);
-  if (group - g >= 2) {
-    f.template operator()<2>(g);
-    g += 2;
-  }
-  if (g < group) f.template operator()<1>(g);
+/// Blocks of a tile.
+template <class KeyCodec>
+[[nodiscard]] constexpr std::size_t tile_blocks(std::size_t head_dim) noexcept {
+  const std::size_t fit = tile_bytes / KeyCodec::key_block_bytes(head_dim);
+  return std::clamp<std::size_t>(fit / blocks_at_once * blocks_at_once, blocks_at_once, most_tile_blocks);
 }
 
-/// Raises the maximum of a state to that of the scores of the rows in mask, and turns scores [16] into weights.
-inline void soften(float* scores, std::uint32_t mask, softmax_state& state) noexcept {
-  float top = state.max;
-  for (std::size_t r = 0; r < block_tokens; ++r) {
-    if ((mask >> r & 1U) != 0 && scores[r] > top) top = scores[r];
-  }
-  if (top > state.max) {
-    const float shrink = exp_below(state.max - top);
-    state.sum *= shrink;
-    for (float& x : state.accumulated) x *= shrink;
-    state.max = top;
-  }
-  for (std::size_t r = 0; r < block_tokens; ++r) scores[r] = exp_below(scores[r] - top);
-  for (std::uint32_t left = mask; left != 0; left &= left - 1) state.sum += scores[std::countr_zero(left)];
-}
-
-/// Adds the values of the rows in mask, times their weights, to Heads accumulators, components first .. first + Width - 1.
-template <std::size_t Heads, std::size_t Width>
-inline void add_values(const float* values, const float* weights, std::uint32_t mask, std::size_t dim,
-                       std::size_t first, std::span<softmax_state> states) noexcept {
-  float sum[Heads][Width];
-  for (std::size_t g = 0; g < Heads; ++g) {
-    for (std::size_t c = 0; c < Width; ++c) sum[g][c] = states[g].accumulated[first + c];
-  }
-  for (std::uint32_t left = mask; left != 0; left &= left - 1) {
-    const auto r = static_cast<std::size_t>(std::countr_zero(left));
-    const float* const row = values + r * dim + first;
-    for (std::size_t g = 0; g < Heads; ++g) {
-      const float weight = weights[g * block_tokens + r];
-      for (std::size_t c = 0; c < Width; ++c) sum[g][c] += weight * row[c];
-    }
-  }
-  for (std::size_t g = 0; g < Heads; ++g) {
-    for (std::size_t c = 0; c < Width; ++c) states[g].accumulated[first + c] = sum[g][c];
-  }
-}
-
-/// scores[g][r] = turned[g] . key r for the 16 keys of a block and Heads heads, keys [head_dim][16].
-template <std::size_t Heads>
-inline void dot_keys(const float* keys, const float* turned, std::size_t dim, float* scores) noexcept {
-  float sum[Heads][block_tokens] = {};
-  for (std::size_t c = 0; c < dim; ++c) {
-    const float* const row = keys + c * block_tokens;
-    for (std::size_t g = 0; g < Heads; ++g) {
-      const float query = turned[g * dim + c];
-      for (std::size_t r = 0; r < block_tokens; ++r) sum[g][r] += query * row[r];
-    }
-  }
-  for (std::size_t g = 0; g < Heads; ++g) {
-    for (std::size_t r = 0; r < block_tokens; ++r) scores[g * block_tokens + r] = sum[g][r];
-  }
-}
-
-/// Adds the keys of one block, whose scores [group][16] are in scratch, to the states of the group.
-template <class Lane>
-void add_block(const Lane& lane, std::uint32_t block, std::uint32_t mask, const attend_scratch& scratch,
-               std::span<softmax_state> states) noexcept {
-  const std::size_t dim = lane.head_dim();
-  float* const weights = scratch.scores.data();
-  for (std::size_t g = 0; g < states.size(); ++g) soften(weights + g * block_tokens, mask, states[g]);
-  const float* const values = Lane::value_codec::values(lane.value_block(block), dim, scratch.block.data());
-  for_heads(states.size(), [&]<std::size_t Heads>(std::size_t g) {
-    const std::span<softmax_state> some = states.subspan(g, Heads);
-    std::size_t c = 0;
-    for (; c + components_at_once <= dim; c += components_at_once) {
-      add_values<Heads, components_at_once>(values, weights + g * block_tokens, mask, dim, c, some);
-    }
-    for (; c < dim; ++c) add_values<Heads, 1>(values, weights + g * block_tokens, mask, dim, c, some);
-  });
-}
-
-/// Softcap and ALiBi on the scores of one block.
-inline void finish_scores(const score_options& options, std::uint32_t block, std::span<const position> distance,
-                          std::size_t group, float* scores) noexcept {
-  if (options.softcap > 0.0F) {
-    for (std::size_t i = 0; i < group * block_tokens; ++i) {
-      scores[i] = options.softcap * std::tanh(scores[i] / options.softcap);
-    }
-  }
-  if (!options.slopes.empty()) {
-    const position* const away = distance.data() + std::size_t{block} * block_tokens;
-    for (std::size_t g = 0; g < group; ++g) {
-      for (std::size_t r = 0; r < block_tokens; ++r) {
-        scores[g * block_tokens + r] -= options.slopes[g] * static_cast<float>(away[r]);
-      }
-    }
-  }
-}
-
-/// The scores of all heads of a group, [group][16].
-inline void block_scores(const float* keys, const float* turned, std::size_t group, std::size_t dim,
-                         float* scores) noexcept {
-  for_heads(group, [&]<std::size_t Heads>(std::size_t g) {
-    dot_keys<Heads>(keys, turned + g * dim, dim, scores + g * block_tokens);
-  });
-}
+/// Keys that are read as they are stored.
+struct stored_keys {};
 
 }  // namespace detail
 
-/// Attends over spans that share one angle. scratch.turned holds the queries of the group turned to that angle and
-/// multiplied by options.scale, [group][head_dim]; states [group] are added to. group = states.size().
+/// Working memory of attend for one thread and up to `queries` queries of `group` heads.
+struct attend_scratch {
+  std::span<float> scores{};          ///< [queries * group][256]: of a tile
+  std::span<float> shrink{};          ///< [queries * group]: what a new maximum makes of what was summed before
+  std::span<std::uint32_t> active{};  ///< [queries * group]: rows that read something of a tile
+  std::span<std::uint16_t> masks{};   ///< [queries][16]: rows of a tile's blocks that are read
+  std::span<std::size_t> next{};      ///< [queries]: the first span not yet in a tile
+  std::span<float> keys{};            ///< [tile blocks][head_dim][16]: keys turned one by one
+
+  /// Takes it from an arena; `turned_keys` is the number of floats of `keys`.
+  void lay_out(detail::arena& memory, std::size_t queries, std::size_t group, std::size_t turned_keys) {
+    scores = memory.take<float>(queries * group * detail::most_tile_tokens);
+    shrink = memory.take<float>(queries * group);
+    active = memory.take<std::uint32_t>(queries * group);
+    masks = memory.take<std::uint16_t>(queries * detail::most_tile_blocks);
+    next = memory.take<std::size_t>(queries);
+    keys = memory.take<float>(turned_keys);
+  }
+};
+
+namespace detail {
+
+/// The blocks of a tile.
+struct tile_plan {
+  std::array<std::uint32_t, most_tile_blocks> blocks;
+  std::size_t count = 0;
+};
+
+/// One call of attend. Turn is stored_keys, or what turns the keys of a block before they are scored.
+template <class Lane, class Turn, class Observer>
+class tile_pass {
+ public:
+  using key_codec = typename Lane::key_codec;
+  using value_codec = typename Lane::value_codec;
+  static constexpr bool turns_keys = !std::is_same_v<Turn, stored_keys>;
+  using scored_codec = std::conditional_t<turns_keys, f32, key_codec>;
+
+  tile_pass(const Lane& lane, std::span<const query_run> queries, const score_options& options, const Turn& turn,
+            const Observer& observer, const attend_scratch& scratch) noexcept
+      : lane_(lane),
+        queries_(queries),
+        options_(options),
+        turn_(turn),
+        observer_(observer),
+        group_(queries[0].states.size()),
+        dim_(lane.head_dim()),
+        scratch_(scratch) {}
+
+  void run() noexcept {
+    for (std::size_t q = 0; q < queries_.size(); ++q) scratch_.next[q] = 0;
+    tile_plan now;
+    choose(now);
+    while (now.count > 0) {
+      take(now);
+      score(now);
+      for (std::size_t i = 0; i < active_; ++i) soften(now, scratch_.active[i]);
+      tile_plan next;
+      choose(next);
+      add(now, next);
+      now = next;
+    }
+  }
+
+ private:
+  [[nodiscard]] float* scores_of(std::size_t row) const noexcept {
+    return scratch_.scores.data() + row * most_tile_tokens;
+  }
+  [[nodiscard]] softmax_state& state_of(std::size_t row) const noexcept {
+    return queries_[row / group_].states[row % group_];
+  }
+  [[nodiscard]] const std::uint16_t* masks_of(std::size_t query) const noexcept {
+    return scratch_.masks.data() + query * most_tile_blocks;
+  }
+
+  /// The next blocks that any query reads, without taking them.
+  void choose(tile_plan& tile) const noexcept {
+    const std::size_t most = tile_blocks<key_codec>(dim_);
+    tile.count = 0;
+    if (queries_.size() == 1) {
+      const auto spans = queries_[0].spans.subspan(scratch_.next[0]);
+      tile.count = std::min(most, spans.size());
+      for (std::size_t b = 0; b < tile.count; ++b) tile.blocks[b] = spans[b].block;
+      return;
+    }
+    // The smallest block beyond the last one chosen, again and again: queries of a chunk read almost the same ones.
+    std::uint64_t beyond = 0;
+    while (tile.count < most) {
+      std::uint64_t smallest = ~std::uint64_t{0};
+      for (std::size_t q = 0; q < queries_.size(); ++q) {
+        const auto spans = queries_[q].spans;
+        for (std::size_t i = scratch_.next[q]; i < spans.size(); ++i) {
+          if (spans[i].block >= beyond) {
+            smallest = std::min<std::uint64_t>(smallest, spans[i].block);
+            break;
+          }
+        }
+      }
+      if (smallest == ~std::uint64_t{0}) return;
+      tile.blocks[tile.count++] = static_cast<std::uint32_t>(smallest);
+      beyond = smallest + 1;
+    }
+  }
+
+  /// Moves the spans of a tile's blocks into masks, and lists the rows that read any.
+  void take(const tile_plan& tile) noexcept {
+    active_ = 0;
+    for (std::size_t q = 0; q < queries_.size(); ++q) {
+      const auto spans = queries_[q].spans;
+      std::size_t& at = scratch_.next[q];
+      std::uint16_t* const masks = scratch_.masks.data() + q * most_tile_blocks;
+      std::uint32_t any = 0;
+      for (std::size_t b = 0; b < tile.count; ++b) {
+        masks[b] = 0;
+        if (at < spans.size() && spans[at].block == tile.blocks[b]) {
+          masks[b] = static_cast<std::uint16_t>(spans[at++].mask);
+          any |= masks[b];
+        }
+      }
+      if (any == 0) continue;
+      for (std::size_t g = 0; g < group_; ++g) {
+        scratch_.active[active_++] = static_cast<std::uint32_t>(q * group_ + g);
+      }
+    }
+  }
+
+  template <std::size_t Rows>
+  void score_rows(const tile_plan& tile, const std::byte* const* blocks, std::size_t first, prefetch_window& ahead,
+                  std::size_t lines) noexcept {
+    std::array<const float*, Rows> queries;
+    std::array<float*, Rows> scores;
+    for (std::size_t r = 0; r < Rows; ++r) {
+      const std::size_t row = scratch_.active[first + r];
+      queries[r] = queries_[row / group_].turned + row % group_ * dim_;
+      scores[r] = scores_of(row);
+    }
+    std::size_t b = 0;
+    const auto forward = [&](std::size_t count) {
+      b += count;
+      for (float*& s : scores) s += count * block_tokens;
+    };
+    while (b + blocks_at_once <= tile.count) {
+      score_blocks<scored_codec, Rows, blocks_at_once>(blocks + b, dim_, queries.data(), scores.data(), ahead, lines);
+      forward(blocks_at_once);
+    }
+    while (b < tile.count) {
+      score_blocks<scored_codec, Rows, 1>(blocks + b, dim_, queries.data(), scores.data(), ahead, lines);
+      forward(1);
+    }
+  }
+
+  /// The keys of block b of a tile, ready to be scored.
+  [[nodiscard]] const std::byte* keys_of(const tile_plan& tile, std::size_t b) noexcept {
+    const std::byte* const stored = lane_.key_block(tile.blocks[b]);
+    if constexpr (turns_keys) {
+      float* const turned = scratch_.keys.data() + b * dim_ * block_tokens;
+      const float* const decoded = key_codec::keys(stored, dim_, turned);
+      turn_(decoded, queries_[0].distance.data() + std::size_t{tile.blocks[b]} * block_tokens, masks_of(0)[b], turned);
+      return reinterpret_cast<const std::byte*>(turned);
+    } else {
+      return stored;
+    }
+  }
+
+  void score(const tile_plan& tile) noexcept {
+    std::array<const std::byte*, most_tile_blocks> blocks;
+    prefetch_window ahead;
+    ahead.clear();
+    for (std::size_t b = 0; b < tile.count; ++b) {
+      blocks[b] = keys_of(tile, b);
+      ahead.add(lane_.value_block(tile.blocks[b]), value_codec::value_block_bytes(dim_));
+    }
+    const std::size_t turns =
+        (active_ + rows_at_once - 1) / rows_at_once * ((tile.count + blocks_at_once - 1) / blocks_at_once) * dim_;
+    const std::size_t lines = ahead.lines() / turns + 1;
+    std::size_t i = 0;
+    for (; i + rows_at_once <= active_; i += rows_at_once)
+      score_rows<rows_at_once>(tile, blocks.data(), i, ahead, lines);
+    if constexpr (rows_at_once > 2) {
+      if (active_ - i >= 2) {
+        score_rows<2>(tile, blocks.data(), i, ahead, lines);
+        i += 2;
+      }
+    }
+    if (i < active_) score_rows<1>(tile, blocks.data(), i, ahead, lines);
+  }
+
+  /// Softcap and ALiBi on a row's scores.
+  void finish_scores(const tile_plan& tile, std::size_t row, float* scores) const noexcept {
+    if (options_.softcap > 0.0F) {
+      for (std::size_t i = 0; i < tile.count * block_tokens; ++i) {
+        scores[i] = options_.softcap * std::tanh(scores[i] / options_.softcap);
+      }
+    }
+    if (!options_.slopes.empty()) {
+      const position* const distance = queries_[row / group_].distance.data();
+      const float slope = options_.slopes[row % group_];
+      for (std::size_t b = 0; b < tile.count; ++b) {
+        const position* const away = distance + std::size_t{tile.blocks[b]} * block_tokens;
+        for (std::size_t r = 0; r < block_tokens; ++r) {
+          scores[b * block_tokens + r] -= slope * static_cast<float>(away[r]);
+        }
+      }
+    }
+  }
+
+  /// Turns a row's scores into weights, and its state to the new maximum.
+  void soften(const tile_plan& tile, std::size_t row) noexcept {
+    float* const scores = scores_of(row);
+    const std::uint16_t* const masks = masks_of(row / group_);
+    const std::size_t tokens = tile.count * block_tokens;
+    finish_scores(tile, row, scores);
+    observer_(row / group_, row % group_, std::span<const std::uint32_t>(tile.blocks).first(tile.count), masks, scores);
+    for (std::size_t b = 0; b < tile.count; ++b) {
+      if (masks[b] == 0xFFFFU) continue;
+      for (std::size_t part = 0; part < block_vectors; ++part) {
+        float* const at = scores + b * block_tokens + part * vec_width;
+        const vec_int read = lanes_of(std::uint32_t{masks[b]} >> (part * vec_width));
+        store(at, read ? load(at) : splat(-std::numeric_limits<float>::infinity()));
+      }
+    }
+    vec top = load(scores);
+    for (std::size_t i = vec_width; i < tokens; i += vec_width) top = larger(load(scores + i), top);
+    softmax_state& state = state_of(row);
+    const float tops = largest(top);
+    float shrink = 1.0F;
+    if (tops > state.max) {
+      shrink = exp_below(state.max - tops);
+      state.max = tops;
+    }
+    vec sum{};
+    const vec base = splat(state.max);
+    for (std::size_t i = 0; i < tokens; i += vec_width) {
+      const vec weight = exp_below(load(scores + i) - base);
+      sum += weight;
+      store(scores + i, weight);
+    }
+    state.sum = state.sum * shrink + sum_of(sum);
+    scratch_.shrink[row] = shrink;
+  }
+
+  /// The keys of a tile that a query reads; how many.
+  std::size_t list_keys(const tile_plan& tile, std::size_t query, tile_key* keys) const noexcept {
+    const std::uint16_t* const masks = masks_of(query);
+    std::size_t count = 0;
+    for (std::size_t b = 0; b < tile.count; ++b) {
+      const std::byte* const block = lane_.value_block(tile.blocks[b]);
+      for (std::uint32_t left = masks[b]; left != 0; left &= left - 1) {
+        const auto r = static_cast<std::uint32_t>(std::countr_zero(left));
+        keys[count++] = {block, r, static_cast<std::uint32_t>(b * block_tokens + r)};
+      }
+    }
+    return count;
+  }
+
+  template <std::size_t Rows>
+  void add_rows(const tile_key* keys, std::size_t count, std::size_t first, prefetch_window& ahead,
+                std::size_t lines) noexcept {
+    std::array<const float*, Rows> weights;
+    std::array<float*, Rows> accumulated;
+    std::array<float, Rows> shrink;
+    for (std::size_t r = 0; r < Rows; ++r) {
+      const std::size_t row = scratch_.active[first + r];
+      weights[r] = scores_of(row);
+      accumulated[r] = state_of(row).accumulated.data();
+      shrink[r] = scratch_.shrink[row];
+    }
+    std::size_t c = 0;
+    for (; c + value_vectors * vec_width <= dim_; c += value_vectors * vec_width) {
+      add_values<value_codec, Rows, value_vectors>(keys, count, dim_, c, weights.data(), shrink.data(),
+                                                   accumulated.data(), ahead, lines);
+    }
+    for (; c + vec_width <= dim_; c += vec_width) {
+      add_values<value_codec, Rows, 1>(keys, count, dim_, c, weights.data(), shrink.data(), accumulated.data(), ahead,
+                                       lines);
+    }
+    if (c == dim_) return;
+    if (dim_ < vec_width) {
+      for (std::size_t r = 0; r < Rows; ++r) {
+        add_values_rest<value_codec>(keys, count, dim_, c, weights[r], shrink[r], accumulated[r]);
+      }
+      return;
+    }
+    // The last vector overlaps what is done, which is put back.
+    const std::size_t last = dim_ - vec_width;
+    std::array<std::array<float, vec_width>, Rows> done;
+    for (std::size_t r = 0; r < Rows; ++r) std::copy(accumulated[r] + last, accumulated[r] + c, done[r].begin());
+    add_values<value_codec, Rows, 1>(keys, count, dim_, last, weights.data(), shrink.data(), accumulated.data(), ahead,
+                                     lines);
+    for (std::size_t r = 0; r < Rows; ++r) {
+      std::copy(done[r].begin(), done[r].begin() + static_cast<std::ptrdiff_t>(c - last), accumulated[r] + last);
+    }
+  }
+
+  [[nodiscard]] bool read_alike(const tile_plan& tile, std::size_t a, std::size_t b) const noexcept {
+    return a == b || std::equal(masks_of(a), masks_of(a) + tile.count, masks_of(b));
+  }
+
+  /// Adds the values of a tile, whose weights are in scratch, and fetches the keys of the next.
+  void add(const tile_plan& tile, const tile_plan& next) noexcept {
+    prefetch_window ahead;
+    ahead.clear();
+    for (std::size_t b = 0; b < next.count; ++b) {
+      ahead.add(lane_.key_block(next.blocks[b]), key_codec::key_block_bytes(dim_));
+    }
+    const std::size_t stripes = (dim_ + value_vectors * vec_width - 1) / (value_vectors * vec_width);
+    const std::size_t turns =
+        (active_ + rows_at_once - 1) / rows_at_once * std::max<std::size_t>(stripes, 1) * tile.count * block_tokens;
+    const std::size_t lines = ahead.lines() / turns + 1;
+    std::array<tile_key, most_tile_tokens> keys;
+    std::size_t count = 0;
+    std::size_t listed = ~std::size_t{0};
+    for (std::size_t i = 0; i < active_;) {
+      const std::size_t query = scratch_.active[i] / group_;
+      if (listed == ~std::size_t{0} || !read_alike(tile, listed, query)) count = list_keys(tile, query, keys.data());
+      listed = query;
+      std::size_t alike = 1;
+      while (alike < rows_at_once && i + alike < active_ &&
+             read_alike(tile, scratch_.active[i + alike] / group_, query)) {
+        ++alike;
+      }
+      if (alike == rows_at_once) {
+        add_rows<rows_at_once>(keys.data(), count, i, ahead, lines);
+        i += rows_at_once;
+      } else if (alike >= 2) {
+        add_rows<2>(keys.data(), count, i, ahead, lines);
+        i += 2;
+      } else {
+        add_rows<1>(keys.data(), count, i, ahead, lines);
+        i += 1;
+      }
+    }
+  }
+
+  const Lane& lane_;
+  std::span<const query_run> queries_;
+  const score_options& options_;
+  const Turn& turn_;
+  const Observer& observer_;
+  std::size_t group_;
+  std::size_t dim_;
+  attend_scratch scratch_;
+  std::size_t active_ = 0;  // rows that read something of the tile
+};
+
+}  // namespace detail
+
+/// Attends some queries over what each of them reads in one pass, adding to their states. Lane is a lane_view. All queries
+/// have the same number of heads. Cost: every block read once, however many queries read it.
 template <class Lane, class Observer = no_observer>
-void attend_run(const Lane& lane, std::span<const key_span> spans, std::span<const position> distance,
-                const score_options& options, const attend_scratch& scratch, std::span<softmax_state> states,
-                const Observer& observer = {}) noexcept {
-  const std::size_t dim = lane.head_dim();
-  for (const key_span& one : spans) {
-    const float* const keys = Lane::key_codec::keys(lane.key_block(one.block), dim, scratch.block.data());
-    detail::block_scores(keys, scratch.turned.data(), states.size(), dim, scratch.scores.data());
-    detail::finish_scores(options, one.block, distance, states.size(), scratch.scores.data());
-    observer(one.block, one.mask, scratch.scores.data(), states);
-    detail::add_block(lane, one.block, one.mask, scratch, states);
-  }
+void attend(const Lane& lane, std::span<const query_run> queries, const score_options& options,
+            const attend_scratch& scratch, const Observer& observer = {}) noexcept {
+  if (queries.empty()) return;
+  detail::tile_pass<Lane, detail::stored_keys, Observer>(lane, queries, options, {}, observer, scratch).run();
 }
 
-/// Attends over all that a query reads, the query turned once per angle.
-/// `turn(angle, g, out)` writes query head g of the group, turned and scaled, to out [head_dim]; it must not throw.
-/// Lane is a lane_view. states [group] must have accumulators of head_dim floats; they are added to.
-template <class Lane, class Turn, class Observer = no_observer>
-void attend(const Lane& lane, const query_view& view, const Turn& turn, const score_options& options,
-            const attend_scratch& scratch, std::span<softmax_state> states, const Observer& observer = {}) noexcept {
-  const std::size_t dim = lane.head_dim();
-  for (std::size_t first = 0; first < view.spans.size();) {
-    const position angle = view.spans[first].angle;
-    std::size_t last = first + 1;
-    while (last < view.spans.size() && view.spans[last].angle == angle) ++last;
-    for (std::size_t g = 0; g < states.size(); ++g) turn(angle, g, scratch.turned.subspan(g * dim, dim));
-    attend_run(lane, view.spans.subspan(first, last - first), view.distance, options, scratch, states, observer);
-    first = last;
-  }
-}
-
-/// Attends over all that a query reads where every key has a distance of its own: keys are stored raw and turned as they
-/// are read. scratch.turned holds the queries of the group as they come, scaled. `turn_block(keys, distances, mask, out)`
-/// turns the keys of a block, [head_dim][16], backwards by their distances [16] into out of the same shape.
+/// Attends one query where every key has a distance of its own: keys are stored raw and turned as they are read.
+/// `turn_block(keys, distances, mask, out)` turns the keys of a block, [head_dim][16], backwards by their distances [16] into
+/// out, which has the same shape and may be keys.
 template <class Lane, class TurnBlock, class Observer = no_observer>
-void attend_scattered(const Lane& lane, const query_view& view, const TurnBlock& turn_block,
-                      const score_options& options, const attend_scratch& scratch, std::span<softmax_state> states,
+void attend_scattered(const Lane& lane, const query_run& query, const TurnBlock& turn_block,
+                      const score_options& options, const attend_scratch& scratch,
                       const Observer& observer = {}) noexcept {
-  const std::size_t dim = lane.head_dim();
-  for (const key_span& one : view.spans) {
-    const float* const keys = Lane::key_codec::keys(lane.key_block(one.block), dim, scratch.block.data());
-    turn_block(keys, view.distance.data() + std::size_t{one.block} * block_tokens, one.mask, scratch.block.data());
-    detail::block_scores(scratch.block.data(), scratch.turned.data(), states.size(), dim, scratch.scores.data());
-    detail::finish_scores(options, one.block, view.distance, states.size(), scratch.scores.data());
-    observer(one.block, one.mask, scratch.scores.data(), states);
-    detail::add_block(lane, one.block, one.mask, scratch, states);
-  }
+  detail::tile_pass<Lane, TurnBlock, Observer>(lane, {&query, 1}, options, turn_block, observer, scratch).run();
+}
+
+/// Floats that attend_scratch::keys needs for attend_scattered.
+template <class KeyCodec>
+[[nodiscard]] constexpr std::size_t turned_key_floats(std::size_t head_dim) noexcept {
+  return detail::tile_blocks<KeyCodec>(head_dim) * head_dim * block_tokens;
 }
 
 KVKEEP_NAMESPACE_END

@@ -94,7 +94,7 @@ class cache_core {
     if (auto ok = plan.try_begin(n); !ok) return ok;
     std::fill(attended_.begin(), attended_.end(), std::uint8_t{0});
     if (rope_) rotator_.begin_step(plan.next_position(), n);
-    built_query_ = nothing;
+    built_unit_ = nothing;
     return {};
   }
 
@@ -200,6 +200,15 @@ class cache_core {
     max_step_ = options.max_step;
   }
 
+  /// Queries that are attended together: about 64 rows share what is read. Where every key has a distance of its own to each
+  /// query, they are attended one by one.
+  [[nodiscard]] std::size_t queries_at_once() const noexcept {
+    constexpr std::size_t rows = 64;
+    if (alibi_ || keys_turn()) return 1;
+    return std::min(max_step_, std::max<std::size_t>(rows / shape.group(), 1));
+  }
+  [[nodiscard]] bool keys_turn() const noexcept { return rope_ && plan.storage().scattered; }
+
   [[nodiscard]] static planner_options plan_options(const cache_options& o) {
     return {.max_step = o.max_step, .first_position = o.first_position};
   }
@@ -222,16 +231,11 @@ class cache_core {
   template <class T>
   [[nodiscard]] result<void> check_rows(std::string_view name, const rows_view<T>& rows, std::size_t heads) const;
   void store_rows(std::size_t layer, rows_view<const float> k, rows_view<const float> v);
-  void attend_query(std::size_t layer, std::size_t kv_head, std::size_t query, const query_view& view,
-                    rows_view<const float> q, rows_view<float> out);
-  [[nodiscard]] const query_view& view_of(std::size_t unit, std::size_t query) {
-    if (unit != built_unit_ || query != built_query_) {
-      built_ = plan.view(unit, query);
-      built_unit_ = unit;
-      built_query_ = query;
-    }
-    return built_;
-  }
+  /// Builds the views of queries first, first + 1, ... of a unit, as many as fit; how many. Those of the last call are kept.
+  std::size_t build_views(std::size_t unit, std::size_t first);
+  /// The attention of those queries in one layer and kv head.
+  void attend_built(std::size_t layer, std::size_t kv_head, rows_view<const float> q, rows_view<float> out);
+  void turn_query(std::size_t head, std::size_t query, position angle, rows_view<const float> q, float* turned);
   /// Moves the rows that the plan moves.
   void settle();
 
@@ -247,21 +251,26 @@ class cache_core {
   float scale_ = 1.0F;
   float softcap_ = 0.0F;
 
-  query_view built_{};  // the view built last; a step of one token builds one for all layers
+  // The views built last: a step of few tokens builds them once for all layers.
   std::size_t built_unit_ = nothing;
-  std::size_t built_query_ = nothing;
+  std::size_t built_first_ = 0;
+  std::size_t built_count_ = 0;
 
   arena memory_;
   rotator rotator_;
-  std::span<std::uint8_t> attended_;  // [layers]
-  std::span<float> slopes_;           // [query_heads], ALiBi
-  std::span<float> sink_logits_;      // [query_heads] or empty
-  std::span<float> key_row_;          // [head_dim]
-  std::span<float> turned_;           // [group][head_dim]
-  std::span<float> scores_;           // [group][16]
-  std::span<float> block_;            // [head_dim][16]
-  std::span<float> accumulated_;      // [group][head_dim]
-  std::span<softmax_state> states_;   // [group]
+  std::span<std::uint8_t> attended_;       // [layers]
+  std::span<float> slopes_;                // [query_heads], ALiBi
+  std::span<float> sink_logits_;           // [query_heads] or empty
+  std::span<float> key_row_;               // [head_dim]
+  std::span<float> turned_;                // [queries][group][head_dim]
+  std::span<float> accumulated_;           // [queries][group][head_dim]
+  std::span<softmax_state> states_;        // [queries][group]
+  std::span<key_span> spans_;              // of all views built
+  std::span<std::span<key_span>> built_;   // [queries]: not yet attended ones of the current head
+  std::span<std::span<key_span>> viewed_;  // [queries]: what each query reads
+  std::span<query_run> runs_;              // [queries]
+  std::span<const position> distance_;     // by slot; of the only view built, where keys or scores need it
+  attend_scratch scratch_;
 };
 
 }  // namespace detail

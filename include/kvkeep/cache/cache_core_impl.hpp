@@ -69,11 +69,15 @@ void cache_core<Policy, KeyCodec, ValueCodec>::lay_out(arena& memory) {
   slopes_ = memory.take<float>(alibi_ ? shape.query_heads : 0);
   sink_logits_ = memory.take<float>(sink_logit_count_);
   key_row_ = memory.take<float>(dim);
-  turned_ = memory.take<float>(group * dim);
-  scores_ = memory.take<float>(group * block_tokens);
-  block_ = memory.take<float>(dim * block_tokens);
-  accumulated_ = memory.take<float>(group * dim);
-  states_ = memory.take<softmax_state>(group);
+  const std::size_t queries = queries_at_once();
+  turned_ = memory.take<float>(queries * group * dim);
+  accumulated_ = memory.take<float>(queries * group * dim);
+  states_ = memory.take<softmax_state>(queries * group);
+  spans_ = memory.take<key_span>(std::max(plan.kept().in_step, queries * (plan.planned_blocks() + 1)));
+  built_ = memory.take<std::span<key_span>>(queries);
+  viewed_ = memory.take<std::span<key_span>>(queries);
+  runs_ = memory.take<query_run>(queries);
+  scratch_.lay_out(memory, queries, group, keys_turn() ? turned_key_floats<KeyCodec>(dim) : 0);
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
@@ -127,10 +131,17 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend(std::size_t layer,
 
   store_rows(layer, k, v);
   attended_[layer] = 1;
-  for (std::size_t t = 0; t < plan.step_tokens(); ++t) {
-    for (std::size_t h = 0; h < shape.kv_heads; ++h) {
-      attend_query(layer, h, t, view_of(plan.unit_of(layer, h), t), q, out);
+  // Heads of one unit read the same keys: they share the views.
+  for (std::size_t first = 0; first < shape.kv_heads;) {
+    const std::size_t unit = plan.unit_of(layer, first);
+    std::size_t last = first + 1;
+    while (last < shape.kv_heads && plan.unit_of(layer, last) == unit) ++last;
+    for (std::size_t t = 0; t < plan.step_tokens();) {
+      const std::size_t count = build_views(unit, t);
+      for (std::size_t h = first; h < last; ++h) attend_built(layer, h, q, out);
+      t += count;
     }
+    first = last;
   }
   return {};
 }
@@ -160,53 +171,95 @@ void cache_core<Policy, KeyCodec, ValueCodec>::store_rows(std::size_t layer, row
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
-void cache_core<Policy, KeyCodec, ValueCodec>::attend_query(std::size_t layer, std::size_t kv_head, std::size_t query,
-                                                            const query_view& view, rows_view<const float> q,
-                                                            rows_view<float> out) {
+std::size_t cache_core<Policy, KeyCodec, ValueCodec>::build_views(std::size_t unit, std::size_t first) {
+  if (unit == built_unit_ && first == built_first_) return built_count_;
+  const std::size_t most = std::min(viewed_.size(), plan.step_tokens() - first);
+  const auto by_angle_and_block = [](const key_span& a, const key_span& b) {
+    return a.angle < b.angle || (a.angle == b.angle && a.block < b.block);
+  };
+  std::size_t taken = 0;
+  std::size_t count = 0;
+  for (; count < most; ++count) {
+    const query_view view = plan.view(unit, first + count);
+    if (taken + view.spans.size() > spans_.size()) break;  // never the first: there is room for one of any size
+    viewed_[count] = spans_.subspan(taken, view.spans.size());
+    std::copy(view.spans.begin(), view.spans.end(), viewed_[count].begin());
+    if (!std::is_sorted(viewed_[count].begin(), viewed_[count].end(), by_angle_and_block)) {
+      std::sort(viewed_[count].begin(), viewed_[count].end(), by_angle_and_block);
+    }
+    taken += view.spans.size();
+    distance_ = view.distance;
+  }
+  built_unit_ = unit;
+  built_first_ = first;
+  built_count_ = count;
+  return count;
+}
+
+template <class Policy, codec KeyCodec, codec ValueCodec>
+void cache_core<Policy, KeyCodec, ValueCodec>::turn_query(std::size_t head, std::size_t query, position angle,
+                                                          rows_view<const float> q, float* turned) {
+  const std::size_t dim = shape.head_dim;
+  const std::span<const float> row(q.row(query, head), dim);
+  if (!rope_) {
+    std::copy(row.begin(), row.end(), turned);
+  } else if (plan.storage().scattered) {
+    rotator_.keep_raw(row, turned);
+  } else {
+    rotator_.turn(applied_ ? angle - (plan.next_position() + static_cast<position>(query)) : angle, row, turned);
+  }
+  for (std::size_t c = 0; c < dim; ++c) turned[c] *= scale_;
+}
+
+template <class Policy, codec KeyCodec, codec ValueCodec>
+void cache_core<Policy, KeyCodec, ValueCodec>::attend_built(std::size_t layer, std::size_t kv_head,
+                                                            rows_view<const float> q, rows_view<float> out) {
   const std::size_t dim = shape.head_dim;
   const std::size_t group = shape.group();
   const std::size_t first_head = kv_head * group;
-  const position at = plan.next_position() + static_cast<position>(query);
-  for (std::size_t g = 0; g < group; ++g) {
-    states_[g].clear();
-    if (!sink_logits_.empty()) {
-      states_[g].max = sink_logits_[first_head + g];
-      states_[g].sum = 1.0F;
-    }
-  }
-  const score_options options{
-      scale_, softcap_, alibi_ ? std::span<const float>(slopes_.subspan(first_head, group)) : std::span<const float>()};
-  const attend_scratch scratch{turned_, scores_, block_};
   const auto lane = store.view(lane_of(layer, kv_head));
-  const auto scaled = [&](std::span<float> row) {
-    for (float& x : row) x *= scale_;
-  };
-  if (rope_ && plan.storage().scattered) {
-    for (std::size_t g = 0; g < group; ++g) {
-      rotator_.keep_raw({q.row(query, first_head + g), dim}, turned_.data() + g * dim);
+  const score_options options{
+      softcap_, alibi_ ? std::span<const float>(slopes_.subspan(first_head, group)) : std::span<const float>()};
+  for (std::size_t i = 0; i < built_count_ * group; ++i) {
+    states_[i].clear();
+    if (!sink_logits_.empty()) {
+      states_[i].max = sink_logits_[first_head + i % group];
+      states_[i].sum = 1.0F;
     }
-    scaled(turned_);
-    kvkeep::attend_scattered(
-        lane, view,
-        [&](const float* keys, const position* distance, std::uint32_t mask, float* turned) {
-          rotator_.turn_block(keys, distance, mask, turned, dim);
-        },
-        options, scratch, states_);
-  } else {
-    kvkeep::attend(
-        lane, view,
-        [&](position angle, std::size_t g, std::span<float> turned) {
-          const std::span<const float> row(q.row(query, first_head + g), dim);
-          if (!rope_) {
-            std::copy(row.begin(), row.end(), turned.begin());
-          } else {
-            rotator_.turn(applied_ ? angle - at : angle, row, turned.data());
-          }
-          scaled(turned);
-        },
-        options, scratch, states_);
   }
-  for (std::size_t g = 0; g < group; ++g) states_[g].finish({out.row(query, first_head + g), dim});
+  std::copy(viewed_.begin(), viewed_.begin() + static_cast<std::ptrdiff_t>(built_count_), built_.begin());
+
+  // One pass for the largest angle of every query, where almost all keys are; then the next angles of those that have more.
+  for (;;) {
+    std::size_t count = 0;
+    for (std::size_t t = 0; t < built_count_; ++t) {
+      std::span<key_span>& left = built_[t];
+      if (left.empty()) continue;
+      const position angle = left.back().angle;
+      std::size_t begin = left.size() - 1;
+      while (begin > 0 && left[begin - 1].angle == angle) --begin;
+      float* const turned = turned_.data() + count * group * dim;
+      for (std::size_t g = 0; g < group; ++g) turn_query(first_head + g, built_first_ + t, angle, q, turned + g * dim);
+      runs_[count++] = {left.subspan(begin), turned, states_.subspan(t * group, group), distance_};
+      left = left.first(begin);
+    }
+    if (count == 0) break;
+    if (keys_turn()) {
+      kvkeep::attend_scattered(
+          lane, runs_[0],
+          [&](const float* keys, const position* distance, std::uint32_t mask, float* turned) {
+            rotator_.turn_block(keys, distance, mask, turned, dim);
+          },
+          options, scratch_);
+    } else {
+      kvkeep::attend(lane, std::span<const query_run>(runs_.first(count)), options, scratch_);
+    }
+  }
+  for (std::size_t t = 0; t < built_count_; ++t) {
+    for (std::size_t g = 0; g < group; ++g) {
+      states_[t * group + g].finish({out.row(built_first_ + t, first_head + g), dim});
+    }
+  }
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>

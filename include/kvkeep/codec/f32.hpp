@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "kvkeep/codec/codec.hpp"
+#include "kvkeep/detail/simd.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
 
@@ -60,6 +61,20 @@ struct f32 {
   [[nodiscard]] static const float* keys(const std::byte* block, std::size_t, float*) noexcept { return floats(block); }
   [[nodiscard]] static const float* values(const std::byte* block, std::size_t, float*) noexcept {
     return floats(block);
+  }
+
+  /// Component c of keys part * vec_width, ... of a block.
+  [[nodiscard]] static detail::vec key_vector(const std::byte* block, std::size_t c, std::size_t part) noexcept {
+    return detail::load(block + (c * block_tokens + part * detail::vec_width) * sizeof(float));
+  }
+  /// Components c, ... of a value.
+  [[nodiscard]] static detail::vec value_vector(const std::byte* block, std::size_t row, std::size_t head_dim,
+                                                std::size_t c) noexcept {
+    return detail::load(block + (row * head_dim + c) * sizeof(float));
+  }
+  [[nodiscard]] static float value_at(const std::byte* block, std::size_t row, std::size_t head_dim,
+                                      std::size_t c) noexcept {
+    return floats(block)[row * head_dim + c];
   }
 
  private:
