@@ -1,4 +1,4 @@
-// Random histories of begin, commit(a), abort, erase, reserve and clear against the slow model, and against the same
+// Random histories of begin, commit(a), abort, erase, reserve, end_turn and clear against the slow model, and against the same
 // history fed plainly.
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@ constexpr std::size_t max_step = 24;
 
 /// What happens next in a history.
 struct event {
-  enum class kind { step, abort, erase, reserve, clear } what = kind::step;
+  enum class kind { step, abort, erase, reserve, end_turn, clear } what = kind::step;
   std::size_t n = 0;      // tokens of a step, or reserved
   std::size_t count = 0;  // tokens committed
   double from = 0;        // erase: where in the stream, 0 .. 1
@@ -19,13 +19,13 @@ struct event {
   std::uint64_t salt = 0;
 };
 
-std::vector<event> history(dice& random, std::size_t events, std::size_t most_reserved) {
+std::vector<event> history(dice& random, std::size_t events, std::size_t most_tokens, std::size_t most_reserved) {
   std::vector<event> all;
   for (std::size_t i = 0; i < events; ++i) {
     event e;
     e.salt = random.next();
     const double roll = static_cast<double>(random.between(0, 99));
-    e.n = random.chance(0.5) ? 1 : random.between(1, max_step);
+    e.n = random.chance(0.5) ? 1 : random.between(1, most_tokens);
     e.count = e.n;
     if (roll < 55) {
       e.what = event::kind::step;
@@ -38,6 +38,8 @@ std::vector<event> history(dice& random, std::size_t events, std::size_t most_re
       e.what = event::kind::erase;
       e.from = static_cast<double>(random.between(0, 1000)) / 1000;
       e.length = random.between(0, 9);
+    } else if (roll < 94) {
+      e.what = event::kind::end_turn;
     } else if (roll < 98 || i < events / 3) {
       e.what = event::kind::reserve;
       e.n = random.between(0, most_reserved);
@@ -47,6 +49,16 @@ std::vector<event> history(dice& random, std::size_t events, std::size_t most_re
     all.push_back(e);
   }
   return all;
+}
+
+/// Commits the first `count` tokens of a step that begins at `first`, with the evidence that the policy asks for.
+template <class Policy, class Step>
+void commit(Step& step, std::size_t count, position first, std::uint64_t salt) {
+  std::vector<float> surprisals;
+  for (std::size_t t = 0; kvkeep::planner<Policy>::wants_surprisals && t < count; ++t) {
+    surprisals.push_back(surprisal_of(first + static_cast<position>(t), salt));
+  }
+  step.commit(count, {.surprisals = surprisals});
 }
 
 template <class Codec, class Policy>
@@ -61,7 +73,8 @@ void run_history(const std::string& name, const Policy& policy, const words& mea
   stream_model model(shape, meaning, {.positions = positions}, first);
   bool aborted = false;
 
-  for (const event& e : history(random, 60, most_reserved)) {
+  const bool one_by_one = kvkeep::planner<Policy>::wants_surprisals && Policy{policy}.rules().when.chunk_invariant;
+  for (const event& e : history(random, 60, one_by_one ? 1 : max_step, most_reserved)) {
     const position next = cache.next_position();
     if (e.what == event::kind::step || e.what == event::kind::abort) {
       const std::size_t count = e.what == event::kind::abort ? 0 : e.count;
@@ -72,13 +85,13 @@ void run_history(const std::string& name, const Policy& policy, const words& mea
       for (std::size_t layer = 0; layer < shape.layers; ++layer) {
         ASSERT_LT(max_difference(outputs[layer], expected[layer]), 1e-5) << "layer " << layer << " at " << next;
       }
-      if (e.what == event::kind::step) step.commit(count);
+      if (e.what == event::kind::step) commit<Policy>(step, count, next, e.salt);
       if (count == 0) {
         aborted = true;
       } else {
         auto plain_step = plain.begin(count);
         const auto plain_outputs = attend_all(plain_step, shape, next, e.salt);
-        plain_step.commit();
+        commit<Policy>(plain_step, count, next, e.salt);
         if (!aborted && count == e.n) {
           ASSERT_EQ(outputs, plain_outputs) << "bit for bit, as no step was abandoned";
         }
@@ -94,6 +107,10 @@ void run_history(const std::string& name, const Policy& policy, const words& mea
       cache.reserve(e.n);
       plain.reserve(e.n);
       model.reserve(e.n);
+    } else if (e.what == event::kind::end_turn) {
+      cache.end_turn();
+      plain.end_turn();
+      model.end_turn();
     } else {
       cache.clear();
       plain.clear();
@@ -122,6 +139,19 @@ TYPED_TEST(History, EqualsTheSlowModelAndThePlainFeed) {
     for_each_policy(0, [&](const std::string& name, const auto& policy, const words& meaning, std::size_t reserved) {
       for (int repeat = 0; repeat < 2; ++repeat) {
         run_history<TypeParam>(name, policy, meaning, reserved, shape, kvkeep::rope{.theta = 100.0}, 0, seed++);
+        if (testing::Test::HasFatalFailure()) return;
+      }
+    });
+  }
+}
+
+TYPED_TEST(History, ColumnsAndStatesFollowTheirTokens) {
+  std::uint64_t seed = 2000;
+  for (const position first : {0, 12345}) {
+    for_each_policy_with_surprisals(first, [&](const std::string& name, const auto& policy, const words& meaning,
+                                               std::size_t reserved) {
+      for (int repeat = 0; repeat < 8; ++repeat) {
+        run_history<TypeParam>(name, policy, meaning, reserved, {1, 2, 1, 4}, kvkeep::no_positions{}, first, seed++);
         if (testing::Test::HasFatalFailure()) return;
       }
     });

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "model.hpp"
 
 namespace kvkeep_test {
@@ -17,6 +19,40 @@ struct every_nth {
   std::size_t count = 8;
   [[nodiscard]] std::size_t share() const { return count; }
   [[nodiscard]] bool claims(const kvkeep::held_token& t) const { return t.number % static_cast<position>(n) == 0; }
+};
+
+/// A user's rule: the most surprising tokens stay; every turn halves what they were.
+struct most_surprising {
+  std::size_t count = 9;
+  using evidence = kvkeep::surprisal;
+  using column = float;
+  [[nodiscard]] std::size_t share() const { return count; }
+  [[nodiscard]] column admit(float e) const { return e; }
+  [[nodiscard]] double rank(const kvkeep::held_token&, column c) const { return static_cast<double>(c); }
+  [[nodiscard]] column end_turn(column c) const { return c / 2; }
+};
+
+/// A user's rule: the same, but every 8 tokens of the stream cost a token 1 of its surprisal.
+struct fading : most_surprising {
+  using state = position;  // the number of the newest token
+  [[nodiscard]] state advance(state, const kvkeep::held_token& t) const { return t.number; }
+  [[nodiscard]] double rank(const kvkeep::held_token& t, column c, state newest) const {
+    return static_cast<double>(c) - static_cast<double>((newest - t.number) / 8);
+  }
+};
+
+/// Whether the token of this number begins a paragraph.
+inline bool begins_paragraph(position number) { return mix(static_cast<std::uint64_t>(number)) % 11 == 0; }
+
+/// A user's rule: the newest tokens of the paragraph that the stream is in.
+struct paragraph {
+  std::size_t count = 14;
+  using state = position;  // the number of the paragraph's first token
+  [[nodiscard]] std::size_t share() const { return count; }
+  [[nodiscard]] state advance(state begin, const kvkeep::held_token& t) const {
+    return begins_paragraph(t.number) ? t.number : begin;
+  }
+  [[nodiscard]] bool claims(const kvkeep::held_token& t, state begin) const { return t.number >= begin; }
 };
 
 /// Keeps the first `sinks` tokens of a stream that begins at `first`, the newest `window`, and of the rest those that
@@ -68,6 +104,18 @@ inline positions spaced_of(const positions& list, std::size_t count, position fi
   if (kept.size() > count) kept.clear();  // not even the first token of the stream
   std::sort(kept.begin(), kept.end());
   return kept;
+}
+
+/// The `count` most surprising tokens of a list, those not told yet before all others; `faded` as the rule fading.
+inline positions surprising_of(positions list, std::size_t count, const memory& m, bool faded) {
+  const auto value = [&](position p) {
+    if (m.told.count(p) == 0) return std::numeric_limits<double>::infinity();
+    return static_cast<double>(m.told.at(p)) - (faded ? static_cast<double>((m.newest - p) / 8) : 0.0);
+  };
+  std::stable_sort(list.begin(), list.end(), [&](position a, position b) { return value(a) > value(b); });
+  list.resize(std::min(count, list.size()));
+  std::sort(list.begin(), list.end());
+  return list;
 }
 
 /// Calls f(name, policy, words, largest n that reserve may be asked for) for every policy under test, whose stream begins
@@ -159,6 +207,22 @@ void for_each_policy(position first, const F& f) {
                        [=](const positions& rest, std::size_t count) { return spaced_of(rest, count, first); }),
       std::size_t{19});
   }
+  {
+    const auto m = std::make_shared<memory>();
+    words w = sinks_window_and(first, 1, 5, 14, [=](const positions& rest, std::size_t count) {
+      position begin = m->newest;
+      while (begin > first && !begins_paragraph(begin - first)) --begin;
+      positions mine = rest;
+      std::erase_if(mine, [&](position p) { return p < begin; });
+      return newest(mine, count);
+    });
+    w.remembered = m;
+    f("this paragraph", policy{keep{sinks{1}, recent{5}, paragraph{}}, read_all{}, cache_distance{}, each_token{}}, w,
+      std::size_t{19});
+    w.when = words::act::after_step;
+    f("this paragraph, after the step",
+      policy{keep{sinks{1}, recent{5}, paragraph{}}, read_all{}, cache_distance{}, after_step{}}, w, std::size_t{19});
+  }
   for (const bool before : {true, false}) {
     words w = sinks_and_window(first, 0, 0);
     w.capacity = 3 + 20;
@@ -175,6 +239,36 @@ void for_each_policy(position first, const F& f) {
           .start = 3, .recent = 20, .order = before ? orders::evict_then_append : orders::append_then_evict},
       w, std::size_t{20});
   }
+}
+
+/// The same for policies that must be told surprisals.
+template <class F>
+void for_each_policy_with_surprisals(position first, const F& f) {
+  using namespace kvkeep;
+  const auto told = [&](bool faded, words::act when, std::size_t window = 6) {
+    const auto m = std::make_shared<memory>();
+    words w = sinks_window_and(first, 2, window, 9, [=](const positions& rest, std::size_t count) {
+      return surprising_of(rest, count, *m, faded);
+    });
+    w.when = when;
+    w.remembered = m;
+    return w;
+  };
+  const auto rules = [](const auto& rule, const auto& when) {
+    return policy{keep{sinks{2}, recent{6}, rule}, read_all{}, cache_distance{}, when};
+  };
+  f("surprising, each_token", rules(most_surprising{}, each_token{}), told(false, words::act::each_token),
+    std::size_t{15});
+  f("fading, each_token", rules(fading{}, each_token{}), told(true, words::act::each_token), std::size_t{15});
+  f("surprising without a window",
+    policy{keep{sinks{2}, most_surprising{}}, read_all{}, cache_distance{}, each_token{}},
+    told(false, words::act::each_token, 0), std::size_t{9});
+  const streaming_llm::published::when before{streaming_llm::published::orders::evict_then_append};
+  f("surprising, before_step", rules(most_surprising{}, before), told(false, words::act::before_step), std::size_t{15});
+  f("fading, before_step", rules(fading{}, before), told(true, words::act::before_step), std::size_t{15});
+  f("surprising, after_step", rules(most_surprising{}, after_step{}), told(false, words::act::after_step),
+    std::size_t{15});
+  f("fading, after_step", rules(fading{}, after_step{}), told(true, words::act::after_step), std::size_t{15});
 }
 
 }  // namespace kvkeep_test

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,6 +24,12 @@ inline positions newest(const positions& list, std::size_t count) {
   return {list.end() - static_cast<std::ptrdiff_t>(std::min(count, list.size())), list.end()};
 }
 
+/// What rules with a column or a state may remember, as the slow model keeps it.
+struct memory {
+  std::map<position, float> told;  // a column by position: the surprisal, halved by every end_turn; none: not told yet
+  position newest = -1;            // the newest token that states have seen
+};
+
 /// A policy in words.
 struct words {
   enum class act { each_token, before_step, after_step } when = act::each_token;
@@ -30,6 +38,8 @@ struct words {
   /// Distance of the key at `key` for the query at `query` that reads `newer` newer keys.
   std::function<position(position query, position key, position newer)> distance;
   std::size_t capacity = 0;
+  /// What `keep` may look at; set where a rule remembers.
+  std::shared_ptr<memory> remembered{};
 };
 
 /// first_tokens: stream positions below it are sinks; window: newest tokens kept.
@@ -51,14 +61,18 @@ inline words sinks_and_window(position first_tokens, std::size_t sinks, std::siz
 class stream_model {
  public:
   stream_model(kvkeep::model_shape shape, words policy, kvkeep::reference_options attention, position first = 0)
-      : shape_(shape), policy_(std::move(policy)), attention_(std::move(attention)), first_(first), next_(first) {}
+      : shape_(shape), policy_(std::move(policy)), attention_(std::move(attention)), first_(first) {
+    clear();
+  }
 
   [[nodiscard]] const positions& held() const { return held_; }
   [[nodiscard]] position next() const { return next_; }
 
-  /// Feeds n tokens in one step, of which `count` are kept; returns the outputs as attend_all does.
+  /// Feeds n tokens in one step, of which `count` are kept; returns the outputs as attend_all does. A policy that remembers
+  /// is told surprisal_of each of the tokens kept.
   std::vector<std::vector<double>> step(std::size_t n, std::size_t count, std::uint64_t salt) {
     std::vector<std::vector<double>> outputs(shape_.layers);
+    seen(next_ - 1);
     positions after = held_;
     positions base = held_;
     if (policy_.when == words::act::before_step && held_.size() + n > policy_.capacity) base = policy_.keep(held_, n);
@@ -69,10 +83,18 @@ class stream_model {
     for (std::size_t t = 0; t < n; ++t) {
       const position at = next_ + static_cast<position>(t);
       reading.push_back(at);
-      if (policy_.when == words::act::each_token) reading = policy_.keep(reading, 0);
+      if (policy_.when == words::act::each_token) {
+        seen(at);
+        reading = policy_.keep(reading, 0);
+      }
       for (std::size_t layer = 0; layer < shape_.layers; ++layer) attend(layer, at, reading, salt, outputs[layer]);
       if (t < count && policy_.when == words::act::each_token) after = reading;
       if (t < count && policy_.when != words::act::each_token) after.push_back(at);
+    }
+    seen(next_ + static_cast<position>(count) - 1);
+    for (std::size_t t = 0; policy_.remembered != nullptr && t < count; ++t) {
+      const position at = next_ + static_cast<position>(t);
+      policy_.remembered->told[at] = surprisal_of(at, salt);
     }
     if (policy_.when == words::act::after_step) after = policy_.keep(after, 0);
     if (count > 0) held_ = after;
@@ -86,13 +108,22 @@ class stream_model {
   void erase(position first, position last) {
     std::erase_if(held_, [&](position p) { return p >= first && p < last; });
   }
+  void end_turn() {
+    if (policy_.remembered == nullptr) return;
+    for (auto& [at, value] : policy_.remembered->told) value /= 2;
+  }
   void clear() {
     held_.clear();
     salts_.clear();
     next_ = first_;
+    if (policy_.remembered != nullptr) policy_.remembered->told.clear();
+    seen(first_ - 1);
   }
 
  private:
+  void seen(position newest) {
+    if (policy_.remembered != nullptr) policy_.remembered->newest = newest;
+  }
   void attend(std::size_t layer, position at, const positions& reading, std::uint64_t salt, std::vector<double>& out) {
     const std::size_t dim = shape_.head_dim;
     const layer_rows query = rows_of(shape_, layer, at, 1, salt);
@@ -117,7 +148,7 @@ class stream_model {
   words policy_;
   kvkeep::reference_options attention_;
   position first_;
-  position next_;
+  position next_ = 0;
   positions held_;
   std::vector<std::uint64_t> salts_;  // by stream number: which rows the token had
 };

@@ -97,6 +97,11 @@ std::vector<std::vector<float>> feed(Cache& cache, const kvkeep::model_shape& sh
   return out;
 }
 
+/// A made-up surprisal of a token: one of few values, so that tokens tie.
+inline float surprisal_of(kvkeep::position at, std::uint64_t salt) {
+  return static_cast<float>(mix(static_cast<std::uint64_t>(at) ^ mix(salt)) % 7);
+}
+
 /// The key and value rows that a cache stores, by position, of one layer and kv head.
 template <class Cache>
 std::map<kvkeep::position, std::vector<float>> stored(const Cache& cache, std::size_t layer, std::size_t kv_head) {

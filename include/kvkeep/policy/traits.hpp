@@ -186,9 +186,9 @@ struct explain_retain_rule {
                 "kvkeep: a retain rule's `claims` must be `bool claims(const kvkeep::held_token&) const`; see "
                 "kvkeep/policy/policy.hpp");
   static_assert(
-      !mentions_rank<R> || ranks_token<R> || ranks_column<R>,
-      "kvkeep: a retain rule's `rank` must be `double rank(const kvkeep::held_token&) const`, or take its column "
-      "as well; see kvkeep/policy/policy.hpp");
+      !mentions_rank<R> || ranks<R>,
+      "kvkeep: a retain rule's `rank` must be `double rank(const kvkeep::held_token&) const`, or take its column, "
+      "its state or both, in this order, as well; see kvkeep/policy/policy.hpp");
   static_assert(
       !shares_by_place<R> || scope_of<R>() != kvkeep::scope::sequence,
       "kvkeep: a retain rule whose `share` depends on the place needs `static constexpr kvkeep::scope scope` = "

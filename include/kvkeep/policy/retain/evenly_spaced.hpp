@@ -15,8 +15,8 @@ KVKEEP_NAMESPACE_BEGIN
 
 /// Keeps, of the tokens that older rules left, all whose stream number is a multiple of 2^k, for the smallest k that leaves
 /// room for all of them, and in the places left the oldest multiples of 2^(k-1). So it keeps at least one of any 2^k of these
-/// tokens in a row, where 2^k is their number over `count`, rounded up to a power of two (one more or less where it nearly is
-/// one). What erase() or reserve() takes away does not come back; its places go to tokens that come later.
+/// tokens in a row, and 2^k is about their number over `count`, rounded up to a power of two. What erase() or reserve() takes
+/// away does not come back; its places go to tokens that come later.
 struct evenly_spaced {
   std::size_t count = 256;  ///< tokens
 

@@ -27,7 +27,8 @@ namespace detail {
 /// Keeps a random sample of the tokens that older rules left, the same for all layers and heads. At any time every set of
 /// `count` of these tokens, the first of the stream like the last, is equally likely (over seeds), as long as nothing is
 /// erased and reserve() takes nothing from the sample: the places it frees go to tokens that come later. Depends on the seed
-/// and the stream numbers alone: on no clock, and not on how the stream is cut into steps.
+/// and the stream numbers alone: on no clock, and not on how the stream is cut into steps. Cost: a hash for every token held
+/// whenever the rule decides.
 struct sampled {
   std::size_t count = 256;  ///< tokens
   std::uint64_t seed = 0;   ///< another seed, another sample
