@@ -1,5 +1,6 @@
 #include "compare.hpp"
 
+#include "checkpoint.hpp"
 #include "failure.hpp"
 #include "llama.hpp"
 #include "machine.hpp"
@@ -15,7 +16,6 @@
 #include <chrono>
 #include <cmath>
 #include <span>
-#include <system_error>
 #include <utility>
 
 namespace kvkeep_eval {
@@ -52,29 +52,19 @@ kvkeep::any_cache make_cache(const llama_config& config, const kvkeep::any_polic
                                   .query_heads = config.query_heads,
                                   .kv_heads = config.kv_heads,
                                   .head_dim = config.head_dim};
-  const kvkeep::cache_options cache{.positions = kvkeep::rope{.theta = config.rope_theta}, .max_step = options.chunk};
+  const kvkeep::cache_options cache{.positions = config.positions, .max_step = options.chunk};
   return value_or_fail(kvkeep::try_make_cache(shape, policy, cache), spec);
 }
 
 // The stream of `options`: BOS, then the first tokens of the text; [tokens + 1].
-std::vector<token> read_stream(const compare_options& options, const llama_config& config) {
-  const std::filesystem::path file = options.model / "tokenizer.model";
-  const tokenizer pieces(file);
-  if (pieces.vocabulary() != config.vocabulary) {
-    throw failure(fmt::format("{}: has {} pieces; vocab_size in config.json is {}", file.string(), pieces.vocabulary(),
-                              config.vocabulary));
-  }
-  const std::optional<token> begin = config.begin_of_stream ? config.begin_of_stream : pieces.begin_of_stream();
-  if (!begin) {
-    throw failure(fmt::format("{}: has no BOS piece, and config.json no bos_token_id", file.string()));
-  }
-  std::vector<token> stream = pieces.encode(read_text(options.text));
+std::vector<token> read_stream(const compare_options& options, const checkpoint& source) {
+  std::vector<token> stream = source.pieces().encode(read_text(options.text));
   if (stream.size() < options.tokens) {
     throw failure(
         fmt::format("{}: has {} tokens; {} were asked for", options.text.string(), stream.size(), options.tokens));
   }
   stream.resize(options.tokens);
-  stream.insert(stream.begin(), *begin);
+  stream.insert(stream.begin(), source.begin_of_stream());
   return stream;
 }
 
@@ -155,10 +145,6 @@ policy_result run_policy(const llama& model, kvkeep::any_cache cache, const std:
 }
 
 void check_options(const compare_options& options) {
-  std::error_code ignored;
-  if (!std::filesystem::is_directory(options.model, ignored)) {
-    throw failure(fmt::format("{}: no such model directory", options.model.string()));
-  }
   if (options.tokens == 0) {
     throw failure("tokens is 0; at least one token of text is needed");
   }
@@ -182,11 +168,6 @@ void check_room(const kvkeep::any_policy& policy, const compare_options& options
   });
 }
 
-// The model's name: the directory's own, wherever it stands.
-std::string model_name(const std::filesystem::path& directory) {
-  return std::filesystem::canonical(directory).filename().string();
-}
-
 }  // namespace
 
 std::vector<std::string> split_policies(std::string_view list) {
@@ -207,8 +188,9 @@ std::vector<std::string> split_policies(std::string_view list) {
 
 comparison compare(const compare_options& options, const std::function<void(const progress&)>& report) {
   check_options(options);
-  const llama_config config = read_llama_config(options.model / "config.json");
-  const std::vector<token> stream = read_stream(options, config);
+  const checkpoint source(options.model);
+  const llama_config& config = source.config();
+  const std::vector<token> stream = read_stream(options, source);
   std::vector<kvkeep::any_policy> policies;
   for (const std::string& spec : options.policies) {
     policies.push_back(value_or_fail(kvkeep::try_parse_policy(spec, {.max_tokens = options.tokens}), spec));
@@ -218,10 +200,10 @@ comparison compare(const compare_options& options, const std::function<void(cons
     // Thrown away at once: it shows that the last policy fits the model before the first has run for an hour.
     static_cast<void>(make_cache(config, policies[i], options, options.policies[i]));
   }
-  const llama model(config, options.model / "model.safetensors");
+  const llama model = source.load(1);
 
   comparison out{.machine = describe_machine(),
-                 .model = model_name(options.model),
+                 .model = source.name(),
                  .tokens = options.tokens,
                  .trained_length = config.trained_length,
                  .policies = {}};

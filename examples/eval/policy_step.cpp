@@ -1,0 +1,68 @@
+#include "policy_step.hpp"
+
+#include <fmt/format.h>
+
+#include <string_view>
+
+namespace kvkeep_eval {
+
+namespace {
+
+void check(const kvkeep::result<void>& result, const std::string& spec) {
+  if (!result) {
+    throw policy_failure(spec, result.error());
+  }
+}
+
+}  // namespace
+
+failure policy_failure(const std::string& spec, const kvkeep::error& error) {
+  constexpr std::string_view prefix = "kvkeep: ";
+  std::string_view what = error.what();
+  what.remove_prefix(what.starts_with(prefix) ? prefix.size() : 0);
+  return failure(fmt::format("policy {}: {}", spec, what));
+}
+
+void check_room(const kvkeep::any_policy& policy, std::size_t tokens, const std::string& spec) {
+  policy.visit([&](const auto& preset) {
+    if constexpr (requires { preset.max_tokens; }) {
+      if (preset.max_tokens < tokens) {
+        throw failure(
+            fmt::format("policy {}: max_tokens = {}; the stream has {} tokens", spec, preset.max_tokens, tokens));
+      }
+    }
+  });
+}
+
+kvkeep::any_cache make_model_cache(const llama_config& config, const kvkeep::any_policy& policy, std::size_t max_step,
+                                   const std::string& spec) {
+  const kvkeep::model_shape shape{.layers = config.layers,
+                                  .query_heads = config.query_heads,
+                                  .kv_heads = config.kv_heads,
+                                  .head_dim = config.head_dim};
+  const kvkeep::cache_options options{.positions = config.positions, .max_step = max_step};
+  return value_or_fail(kvkeep::try_make_cache(shape, policy, options), spec);
+}
+
+matrix run_model_step(const llama& model, kvkeep::any_cache& cache, std::span<const token> tokens,
+                      const std::string& spec) {
+  const std::size_t query_heads = model.config().query_heads;
+  const std::size_t kv_heads = model.config().kv_heads;
+  const std::size_t head_dim = model.config().head_dim;
+  using input = kvkeep::rows_view<const float>;
+  using output = kvkeep::rows_view<float>;
+
+  auto step = value_or_fail(cache.try_begin(tokens.size()), spec);
+  const auto attend = [&](std::size_t layer, const matrix& q, const matrix& k, const matrix& v, matrix& out) {
+    const input queries{q.data(), tokens.size(), query_heads, head_dim};
+    const input keys{k.data(), tokens.size(), kv_heads, head_dim};
+    const input values{v.data(), tokens.size(), kv_heads, head_dim};
+    const output attended{out.data(), tokens.size(), query_heads, head_dim};
+    check(step.try_attend(layer, queries, keys, values, attended), spec);
+  };
+  matrix states = model.hidden_states(tokens, attend);
+  check(step.try_commit(), spec);
+  return states;
+}
+
+}  // namespace kvkeep_eval
