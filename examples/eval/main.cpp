@@ -2,6 +2,7 @@
 
 #include "compare.hpp"
 #include "failure.hpp"
+#include "generate.hpp"
 #include "table.hpp"
 
 #include <fmt/format.h>
@@ -16,6 +17,7 @@
 #include <fstream>
 #include <functional>
 #include <string>
+#include <string_view>
 
 namespace {
 
@@ -59,6 +61,25 @@ CLI::App* add_compare(CLI::App& app, compare_arguments& to) {
       ->check(whole_number(most_tokens))
       ->capture_default_str();
   command->add_option("--json", to.json, "Also write the report to this file");
+  return command;
+}
+
+CLI::App* add_generate(CLI::App& app, generate_options& to) {
+  CLI::App* const command = app.add_subcommand("generate", "Continues a prompt greedily under one policy");
+  command
+      ->add_option("--model", to.model, "Directory of a Llama model in Hugging Face's form, or a llama2.c checkpoint")
+      ->required();
+  command->add_option("--tokenizer", to.tokenizer,
+                      "sentencepiece model or llama2.c tokenizer.bin (default: tokenizer.model in the directory)");
+  command->add_option("--prompt", to.prompt, "Text to continue (default: none, right after BOS)");
+  command->add_option("--tokens", to.tokens, "The most tokens to generate, 1 or more")
+      ->check(whole_number(most_tokens))
+      ->required();
+  command->add_option("--policy", to.policy, "Policy spec; dense has room for the whole run unless max_tokens is given")
+      ->capture_default_str();
+  command->add_option("--threads", to.threads, "Threads for the matrix products, 1 or more")
+      ->check(whole_number(most_tokens))
+      ->capture_default_str();
   return command;
 }
 
@@ -113,6 +134,17 @@ void run_compare(compare_arguments arguments) {
   }
 }
 
+void run_generate(const generate_options& options) {
+  const auto print = [](std::string_view text) {
+    fmt::print("{}", text);
+    if (std::fflush(stdout) != 0) {
+      throw failure("standard output cannot be written");
+    }
+  };
+  generate(options, print);
+  print("\n");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -121,11 +153,16 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   compare_arguments arguments;
   const CLI::App* const compare_command = add_compare(app, arguments);
+  generate_options generate_arguments;
+  const CLI::App* const generate_command = add_generate(app, generate_arguments);
 
   CLI11_PARSE(app, argc, argv);
   try {
     if (compare_command->parsed()) {
       run_compare(arguments);
+    }
+    if (generate_command->parsed()) {
+      run_generate(generate_arguments);
     }
     return 0;
   } catch (const std::exception& error) {
