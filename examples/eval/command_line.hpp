@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 
 #include <cstddef>
+#include <filesystem>
 
 namespace kvkeep_eval {
 
@@ -12,6 +13,10 @@ inline constexpr std::size_t largest_number = 1'000'000'000'000;
 
 // Accepts whole numbers in [0, largest]; CLI11's own conversion lets -1 become 2^64 - 1.
 [[nodiscard]] CLI::Validator whole_number(std::size_t largest = largest_number);
+
+// Adds --model, --tokenizer and --threads.
+void add_model_options(CLI::App& command, std::filesystem::path& model, std::filesystem::path& tokenizer,
+                       std::size_t& threads);
 
 }  // namespace kvkeep_eval
 

@@ -1,10 +1,11 @@
 #include "compare.hpp"
 
+#include "checkpoint.hpp"
 #include "contestant.hpp"
-#include "engine.hpp"
 #include "failure.hpp"
 #include "llama.hpp"
 #include "machine.hpp"
+#include "policy_step.hpp"
 #include "run.hpp"
 #include "stream.hpp"
 #include "summary.hpp"
@@ -14,7 +15,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <system_error>
 #include <utility>
 #include <variant>
 
@@ -22,35 +22,15 @@ namespace kvkeep_eval {
 
 namespace {
 
-// The model's name: the directory's own, wherever it stands.
-std::string model_name(const std::filesystem::path& directory) {
-  return std::filesystem::canonical(directory).filename().string();
-}
-
-std::vector<token> read_model_stream(const compare_options& options, const llama_config& config) {
-  const std::filesystem::path file = options.model / "tokenizer.model";
-  const tokenizer pieces(file);
-  if (pieces.vocabulary() != config.vocabulary) {
-    throw failure(fmt::format("{}: has {} pieces; vocab_size in config.json is {}", file.string(), pieces.vocabulary(),
-                              config.vocabulary));
-  }
-  const std::optional<token> begin = config.begin_of_stream ? config.begin_of_stream : pieces.begin_of_stream();
-  if (!begin) {
-    throw failure(fmt::format("{}: has no BOS piece, and config.json no bos_token_id", file.string()));
-  }
-  return read_stream(pieces, *begin, options.text, options.tokens, options.repeat);
-}
-
 void check_options(const compare_options& options) {
-  std::error_code ignored;
-  if (!std::filesystem::is_directory(options.model, ignored)) {
-    throw failure(fmt::format("{}: no such model directory", options.model.string()));
-  }
   if (options.tokens == 0) {
     throw failure("tokens is 0; at least one token of text is needed");
   }
   if (options.chunk == 0 || options.chunk > largest_chunk) {
     throw failure(fmt::format("chunk is {}; a step has from 1 to {} tokens", options.chunk, largest_chunk));
+  }
+  if (options.threads == 0 || options.threads > most_threads) {
+    throw failure(fmt::format("threads is {}; it must be from 1 to {}", options.threads, most_threads));
   }
   if (options.policies.empty()) {
     throw failure("no policies are given");
@@ -100,11 +80,11 @@ void check_caches(const std::vector<contestant>& contestants, const llama_config
                   const compare_options& options) {
   for (const contestant& c : contestants) {
     if (const auto* const policy = std::get_if<kvkeep::any_policy>(&c.what)) {
-      static_cast<void>(make_cache(config, *policy, options.chunk, c.spec));
+      static_cast<void>(make_model_cache(config, *policy, options.chunk, c.spec));
     } else {
       const std::size_t window = std::min(std::get<recompute>(c.what).window, options.tokens);
       static_cast<void>(
-          make_cache(config, kvkeep::dense{.max_tokens = window}, std::min(window, largest_chunk), c.spec));
+          make_model_cache(config, kvkeep::dense{.max_tokens = window}, std::min(window, largest_chunk), c.spec));
     }
   }
 }
@@ -178,8 +158,10 @@ std::vector<std::string> split_policies(std::string_view list) {
 
 comparison compare(const compare_options& options, const compare_hooks& hooks) {
   check_options(options);
-  const llama_config config = read_llama_config(options.model / "config.json");
-  const std::vector<token> stream = read_model_stream(options, config);
+  const checkpoint source(options.model, options.tokenizer);
+  const llama_config& config = source.config();
+  const std::vector<token> stream =
+      read_stream(source.pieces(), source.begin_of_stream(), options.text, options.tokens, options.repeat);
   std::vector<contestant> contestants;
   for (const std::string& spec : options.policies) {
     contestants.push_back(parse_contestant(spec, options.tokens));
@@ -187,10 +169,10 @@ comparison compare(const compare_options& options, const compare_hooks& hooks) {
   const std::size_t every = recompute_distance(options, contestants);
   const std::size_t baseline = find_baseline(options, contestants);
   check_caches(contestants, config, options);
-  const llama model(config, options.model / "model.safetensors");
+  const llama model = source.load(options.threads);
 
-  comparison out{.machine = describe_machine(),
-                 .model = model_name(options.model),
+  comparison out{.machine = describe_machine(options.threads),
+                 .model = source.name(),
                  .tokens = options.tokens,
                  .trained_length = config.trained_length,
                  .chunk = options.chunk,

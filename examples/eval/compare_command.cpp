@@ -23,10 +23,7 @@ compare_command::compare_command(CLI::App& app) {
   CLI::App* const command =
       app.add_subcommand("compare", "Streams a text through several policies and tabulates cost and perplexity");
   command_ = command;
-  command
-      ->add_option("--model", options_.model,
-                   "Directory of a Llama model: config.json, model.safetensors, tokenizer.model")
-      ->required();
+  add_model_options(*command, options_.model, options_.tokenizer, options_.threads);
   command->add_option("--text", options_.text, "UTF-8 text to stream")->required();
   command->add_option("--tokens", options_.tokens, "How many tokens of the text to predict, after BOS")
       ->check(whole_number())
@@ -57,7 +54,8 @@ compare_command::compare_command(CLI::App& app) {
 void compare_command::refuse_lost_files() const {
   const std::vector<std::filesystem::path> inputs{options_.text, options_.model, options_.model / "config.json",
                                                   options_.model / "model.safetensors",
-                                                  options_.model / "tokenizer.model"};
+                                                  options_.model / "tokenizer.model",
+                                                  options_.tokenizer};
   std::vector<std::filesystem::path> seen;
   for (const auto& path : {json_, csv_, plot_}) {
     if (path.empty()) {

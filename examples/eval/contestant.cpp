@@ -1,6 +1,6 @@
 #include "contestant.hpp"
 
-#include "engine.hpp"
+#include "policy_step.hpp"
 
 namespace kvkeep_eval {
 

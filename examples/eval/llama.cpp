@@ -1,12 +1,9 @@
 #include "llama.hpp"
 
-#include "failure.hpp"
-#include "safetensors.hpp"
-
-#include <fmt/format.h>
+#include "linear.hpp"
 
 #include <cmath>
-#include <string>
+#include <utility>
 
 namespace kvkeep_eval {
 
@@ -21,92 +18,49 @@ void rms_norm(const matrix& x, const matrix& weight, double epsilon, matrix& out
   }
 }
 
-// SwiGLU: gate = silu(gate) * up, both [tokens, feed_forward].
-void swiglu(matrix& gate, const matrix& up) {
-  gate.array() = gate.array() / (1.0F + (-gate.array()).exp()) * up.array();
-}
-
-// A failure if the file holds weights that a model of this config has no use for (more layers, biases): without them
-// the figures would be another model's. Tables that only repeat the config or the embedding are no weights.
-void refuse_unknown_tensors(const safetensors& file, const llama_config& config) {
-  for (const std::string& name : file.unread()) {
-    const bool repeats = name.ends_with("rotary_emb.inv_freq") || (config.tied_output && name == "lm_head.weight");
-    if (!repeats) {
-      throw failure(fmt::format("{}: has a tensor {}, which config.json does not account for", file.path(), name));
-    }
-  }
-}
-
 }  // namespace
 
-llama::llama(const llama_config& config, const std::filesystem::path& weights) : config_(config) {
-  safetensors file(weights);
-  const std::size_t hidden = config_.hidden;
-  const std::size_t query_width = config_.query_heads * config_.head_dim;
-  const std::size_t kv_width = config_.kv_heads * config_.head_dim;
-
-  embedding_ = file.read("model.embed_tokens.weight", {config_.vocabulary, hidden});
-  for (std::size_t i = 0; i < config_.layers; ++i) {
-    const auto read = [&](const char* name, const std::vector<std::size_t>& shape) {
-      return file.read(fmt::format("model.layers.{}.{}.weight", i, name), shape);
-    };
-    layers_.push_back({.attention_norm = read("input_layernorm", {hidden}),
-                       .q = read("self_attn.q_proj", {query_width, hidden}),
-                       .k = read("self_attn.k_proj", {kv_width, hidden}),
-                       .v = read("self_attn.v_proj", {kv_width, hidden}),
-                       .o = read("self_attn.o_proj", {hidden, query_width}),
-                       .mlp_norm = read("post_attention_layernorm", {hidden}),
-                       .gate = read("mlp.gate_proj", {config_.feed_forward, hidden}),
-                       .up = read("mlp.up_proj", {config_.feed_forward, hidden}),
-                       .down = read("mlp.down_proj", {hidden, config_.feed_forward})});
-  }
-  final_norm_ = file.read("model.norm.weight", {hidden});
-  if (!config_.tied_output) {
-    head_ = file.read("lm_head.weight", {config_.vocabulary, hidden});
-  }
-  refuse_unknown_tensors(file, config_);
-}
+llama::llama(const llama_config& config, llama_weights weights, std::size_t threads)
+    : config_(config), weights_(std::move(weights)), pool_(threads) {}
 
 matrix llama::hidden_states(std::span<const token> tokens, const attend_function& attend) const {
   const Eigen::Index count = index(tokens.size());
   const Eigen::Index query_width = index(config_.query_heads * config_.head_dim);
   const Eigen::Index kv_width = index(config_.kv_heads * config_.head_dim);
 
-  matrix x(count, index(config_.hidden));           // [tokens, hidden], the residual stream
-  matrix normed(count, index(config_.hidden));      // [tokens, hidden]
-  matrix q(count, query_width);                     // [tokens, query_heads, head_dim]
-  matrix k(count, kv_width);                        // [tokens, kv_heads, head_dim]
-  matrix v(count, kv_width);                        // [tokens, kv_heads, head_dim]
-  matrix attended(count, query_width);              // [tokens, query_heads, head_dim]
-  matrix gate(count, index(config_.feed_forward));  // [tokens, feed_forward]
-  matrix up(count, index(config_.feed_forward));    // [tokens, feed_forward]
+  matrix x(count, index(config_.hidden));            // [tokens, hidden], the residual stream
+  matrix normed(count, index(config_.hidden));       // [tokens, hidden]
+  matrix q(count, query_width);                      // [tokens, query_heads, head_dim]
+  matrix k(count, kv_width);                         // [tokens, kv_heads, head_dim]
+  matrix v(count, kv_width);                         // [tokens, kv_heads, head_dim]
+  matrix attended(count, query_width);               // [tokens, query_heads, head_dim]
+  matrix gated(count, index(config_.feed_forward));  // [tokens, feed_forward]
+  matrix scratch;                                    // [tokens, feed_forward]
 
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    x.row(index(i)) = embedding_.row(tokens[i]);
+    x.row(index(i)) = weights_.embedding.row(tokens[i]);
   }
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const layer_weights& layer = layers_[i];
+  for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
+    const llama_weights::layer& layer = weights_.layers[i];
     rms_norm(x, layer.attention_norm, config_.norm_epsilon, normed);
-    q.noalias() = normed * layer.q.transpose();
-    k.noalias() = normed * layer.k.transpose();
-    v.noalias() = normed * layer.v.transpose();
+    apply(pool_, normed,
+          {{.weights = layer.q, .out = q}, {.weights = layer.k, .out = k}, {.weights = layer.v, .out = v}});
     attend(i, q, k, v, attended);
-    x.noalias() += attended * layer.o.transpose();
+    apply(pool_, attended, {{.weights = layer.o, .out = x, .add = true}});
 
     rms_norm(x, layer.mlp_norm, config_.norm_epsilon, normed);
-    gate.noalias() = normed * layer.gate.transpose();
-    up.noalias() = normed * layer.up.transpose();
-    swiglu(gate, up);
-    x.noalias() += gate * layer.down.transpose();
+    apply_swiglu(pool_, normed, layer.gate, layer.up, gated, scratch);
+    apply(pool_, gated, {{.weights = layer.down, .out = x, .add = true}});
   }
-  rms_norm(x, final_norm_, config_.norm_epsilon, normed);
+  rms_norm(x, weights_.final_norm, config_.norm_epsilon, normed);
   return normed;
 }
 
 void llama::logits(const matrix& states, std::size_t first, std::size_t count, matrix& out) const {
-  const matrix& head = config_.tied_output ? embedding_ : head_;
+  const matrix& head = config_.tied_output ? weights_.embedding : weights_.head;
   out.resize(index(count), head.rows());
-  out.noalias() = states.middleRows(index(first), index(count)) * head.transpose();
+  const matrix rows = states.middleRows(index(first), index(count));  // [count, hidden]
+  apply(pool_, rows, {{.weights = head, .out = out}});
 }
 
 }  // namespace kvkeep_eval

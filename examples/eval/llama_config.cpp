@@ -1,13 +1,12 @@
 #include "llama_config.hpp"
 
+#include "config_fields.hpp"
 #include "failure.hpp"
+#include "rope_config.hpp"
 #include "text.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-
-#include <cmath>
-#include <cstdint>
 
 namespace kvkeep_eval {
 
@@ -15,58 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-// A config.json being read, one checked field at a time; null counts as absent, as in Hugging Face's own reader.
-class fields {
- public:
-  fields(const json& object, const std::string& path) : object_(object), path_(path) {}
-
-  [[noreturn]] void refuse(const std::string& why) const { throw failure(fmt::format("{}: {}", path_, why)); }
-
-  [[nodiscard]] const json* find(const char* name) const {
-    const auto found = object_.find(name);
-    return found == object_.end() || found->is_null() ? nullptr : &*found;
-  }
-
-  [[nodiscard]] std::size_t count(const char* name, std::optional<std::size_t> otherwise = {}) const {
-    constexpr std::int64_t largest = std::int64_t{1} << 24;  // keeps every product of two within 64 bits
-    const json* const value = find(name);
-    if (value == nullptr && otherwise) {
-      return *otherwise;
-    }
-    if (value == nullptr) {
-      refuse(fmt::format("{} is missing", name));
-    }
-    if (!value->is_number_integer() || *value < 1 || *value > largest) {
-      refuse(fmt::format("{} is {}; it must be a whole number from 1 to {}", name, value->dump(), largest));
-    }
-    return value->get<std::size_t>();
-  }
-
-  [[nodiscard]] double positive(const char* name, double otherwise) const {
-    const json* const value = find(name);
-    if (value == nullptr) {
-      return otherwise;
-    }
-    if (!value->is_number() || !(value->get<double>() > 0) || !std::isfinite(value->get<double>())) {
-      refuse(fmt::format("{} is {}; it must be a positive number", name, value->dump()));
-    }
-    return value->get<double>();
-  }
-
-  [[nodiscard]] bool flag(const char* name) const {
-    const json* const value = find(name);
-    if (value != nullptr && !value->is_boolean()) {
-      refuse(fmt::format("{} is {}; it must be true or false", name, value->dump()));
-    }
-    return value != nullptr && value->get<bool>();
-  }
-
- private:
-  const json& object_;
-  const std::string& path_;
-};
-
-void require_plain_llama(const fields& config) {
+void require_plain_llama(const config_fields& config) {
   const json* const architectures = config.find("architectures");
   if (architectures == nullptr || *architectures != json::array({"LlamaForCausalLM"})) {
     config.refuse(fmt::format("architectures is {}; only [\"LlamaForCausalLM\"] is supported",
@@ -86,30 +34,25 @@ void require_plain_llama(const fields& config) {
   }
 }
 
-// The base of the rotary frequencies; newer files keep it in rope_parameters, together with the scaling.
-double rope_theta(const fields& config, const std::string& path) {
-  double theta = config.positive("rope_theta", 10000.0);
-  for (const char* const name : {"rope_scaling", "rope_parameters"}) {
-    const json* const value = config.find(name);
-    if (value == nullptr) {
-      continue;
-    }
-    if (!value->is_object()) {
-      config.refuse(fmt::format("{} is {}; it must be an object", name, value->dump()));
-    }
-    const fields scaling(*value, path);
-    const json* const newer = scaling.find("rope_type");
-    const json* const type = newer != nullptr ? newer : scaling.find("type");
-    if (type != nullptr && *type != "default") {
-      config.refuse(fmt::format("{} of type {} is not supported", name, type->dump()));
-    }
-    theta = scaling.positive("rope_theta", theta);
+// The ids in eos_token_id, which is one number or a list.
+std::vector<int> end_of_stream(const config_fields& config, std::size_t vocabulary) {
+  const json* const value = config.find("eos_token_id");
+  if (value == nullptr) {
+    return {};
   }
-  return theta;
+  std::vector<int> out;
+  for (const json& id : value->is_array() ? *value : json::array({*value})) {
+    if (!id.is_number_integer() || id < 0 || id >= vocabulary) {
+      config.refuse(
+          fmt::format("eos_token_id is {}; it must be whole numbers below vocab_size, {}", value->dump(), vocabulary));
+    }
+    out.push_back(id.get<int>());
+  }
+  return out;
 }
 
 llama_config convert(const json& object, const std::string& path) {
-  const fields config(object, path);
+  const config_fields config(object, path);
   require_plain_llama(config);
   llama_config out;
   out.layers = config.count("num_hidden_layers");
@@ -131,7 +74,7 @@ llama_config convert(const json& object, const std::string& path) {
   }
   out.vocabulary = config.count("vocab_size");
   out.trained_length = config.count("max_position_embeddings");
-  out.rope_theta = rope_theta(config, path);
+  out.positions = parse_rope(config, out.head_dim);
   out.norm_epsilon = config.positive("rms_norm_eps", 1e-6);
   out.tied_output = config.flag("tie_word_embeddings");
   if (const json* const bos = config.find("bos_token_id")) {
@@ -141,6 +84,7 @@ llama_config convert(const json& object, const std::string& path) {
     }
     out.begin_of_stream = bos->get<int>();
   }
+  out.end_of_stream = end_of_stream(config, out.vocabulary);
   return out;
 }
 

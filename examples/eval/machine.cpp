@@ -33,8 +33,9 @@ std::string compiler() {
 
 }  // namespace
 
-std::string describe_machine() {
-  return fmt::format("{}, 1 thread, {}, {}", processor(), compiler(), Eigen::SimdInstructionSetsInUse());
+std::string describe_machine(std::size_t threads) {
+  return fmt::format("{}, {} thread{}, {}, {}", processor(), threads, threads == 1 ? "" : "s", compiler(),
+                     Eigen::SimdInstructionSetsInUse());
 }
 
 }  // namespace kvkeep_eval

@@ -2,6 +2,7 @@
 
 #include "compare_command.hpp"
 #include "failure.hpp"
+#include "generate_command.hpp"
 #include "interrupt.hpp"
 #include "policies_command.hpp"
 #include "random_model_command.hpp"
@@ -25,6 +26,7 @@ int run(int argc, char** argv) {
   app.footer(
       "Exit codes: 0 done, 1 failed, 2 wrong command line, 128 + signal interrupted (what was measured is shown).");
   kvkeep_eval::compare_command compare(app);
+  const kvkeep_eval::generate_command generate(app);
   const kvkeep_eval::policies_command policies(app);
   const kvkeep_eval::random_model_command random_model(app);
 
@@ -35,6 +37,7 @@ int run(int argc, char** argv) {
   }
   kvkeep_eval::catch_interrupts();
   compare.run_if_asked();
+  generate.run_if_asked();
   policies.run_if_asked();
   random_model.run_if_asked();
   if (std::fflush(stdout) != 0) {

@@ -1,9 +1,9 @@
 #include "run.hpp"
 
 #include "compare.hpp"
-#include "engine.hpp"
 #include "failure.hpp"
 #include "loss.hpp"
+#include "policy_step.hpp"
 #include "process_memory.hpp"
 #include "summary.hpp"
 
@@ -125,7 +125,7 @@ stream_record run_policy(const run_input& input, const kvkeep::any_policy& polic
   eviction_watch watch(input.tokens());
   memory_log memory(input.tokens());
   const peak_memory peak;
-  kvkeep::any_cache cache = make_cache(input.model.config(), policy, input.chunk, spec, watch);
+  kvkeep::any_cache cache = make_model_cache(input.model.config(), policy, input.chunk, spec, watch);
   matrix logits;  // [<= logit_rows, vocabulary]
 
   const stopwatch run;
@@ -133,7 +133,7 @@ stream_record run_policy(const run_input& input, const kvkeep::any_policy& polic
     const std::size_t first = record.tokens;
     const std::size_t count = std::min(input.chunk, tokens - first);
     const stopwatch step;
-    const matrix states = run_step(input.model, cache, input.stream.subspan(first, count), spec);
+    const matrix states = run_model_step(input.model, cache, input.stream.subspan(first, count), spec);
     add_losses(input, states, first, logits, record.losses);
     record.steps.push_back({first, static_cast<float>(step.seconds() * 1e3)});
     record.tokens = first + count;
@@ -157,7 +157,7 @@ stream_record run_recompute(const run_input& input, std::size_t window, std::siz
   stream_record record(tokens, tokens / every + 1);
   memory_log memory(tokens);
   const peak_memory peak;
-  kvkeep::any_cache cache = make_cache(input.model.config(), kvkeep::dense{.max_tokens = longest}, chunk, spec);
+  kvkeep::any_cache cache = make_model_cache(input.model.config(), kvkeep::dense{.max_tokens = longest}, chunk, spec);
   matrix states;  // [<= chunk, hidden]
   matrix logits;  // [1, vocabulary]
 
@@ -172,7 +172,7 @@ stream_record run_recompute(const run_input& input, std::size_t window, std::siz
     const std::size_t end = at + 1;
     check(cache.try_clear(), spec);
     for (std::size_t first = end - std::min(window, end); first < end; first += chunk) {
-      states = run_step(input.model, cache, input.stream.subspan(first, std::min(chunk, end - first)), spec);
+      states = run_model_step(input.model, cache, input.stream.subspan(first, std::min(chunk, end - first)), spec);
     }
     input.model.logits(states, static_cast<std::size_t>(states.rows()) - 1, 1, logits);
     record.losses[at] = finite_loss(logits, 0, input.stream[end], at);

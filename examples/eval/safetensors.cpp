@@ -10,10 +10,10 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <ios>
+#include <cstring>
 #include <limits>
 #include <optional>
-#include <system_error>
+#include <string_view>
 #include <utility>
 
 namespace kvkeep_eval {
@@ -41,31 +41,28 @@ std::optional<std::uint64_t> byte_count(const std::vector<std::size_t>& shape, s
   return bytes;
 }
 
-// Widens `raw`, the elements as stored, into `out`.
+// Widens `raw`, the elements as stored and not aligned, into `out`, which has as many.
 template <class Stored>
-void widen(const std::vector<char>& raw, matrix& out) {
-  using stored_row = Eigen::Matrix<Stored, 1, Eigen::Dynamic>;
-  // A byte buffer from the heap is aligned for any scalar type.
-  const void* const first = raw.data();
-  out.reshaped<Eigen::RowMajor>() =
-      Eigen::Map<const stored_row>(static_cast<const Stored*>(first), out.size()).template cast<float>();
+void widen(std::string_view raw, matrix& out) {
+  Eigen::Matrix<Stored, 1, Eigen::Dynamic> row(out.cols());  // [columns]
+  const std::size_t bytes = sizeof(Stored) * static_cast<std::size_t>(out.cols());
+  for (Eigen::Index i = 0; i < out.rows(); ++i) {
+    std::memcpy(row.data(), raw.data() + static_cast<std::size_t>(i) * bytes, bytes);
+    out.row(i) = row.template cast<float>();
+  }
 }
 
 }  // namespace
 
-safetensors::safetensors(const std::filesystem::path& path) : path_(path.string()) {
-  std::error_code error;
-  const std::uint64_t size = std::filesystem::file_size(path, error);
-  file_.open(path, std::ios::binary);
-  if (error || !file_) {
-    throw failure(fmt::format("{}: {}", path_, error ? error.message() : "cannot be read"));
-  }
+safetensors::safetensors(const std::filesystem::path& path) : file_(path) {
+  const std::string_view bytes = file_.bytes();
+  const std::uint64_t size = bytes.size();
   const auto truncated = [&](std::uint64_t needed) {
-    return failure(fmt::format("{}: is truncated ({} bytes; its header asks for {})", path_, size, needed));
+    return failure(fmt::format("{}: is truncated ({} bytes; its header asks for {})", file_.path(), size, needed));
   };
 
   const auto malformed = [&] {
-    return failure(fmt::format("{}: is not a safetensors file (its header is malformed)", path_));
+    return failure(fmt::format("{}: is not a safetensors file (its header is malformed)", file_.path()));
   };
   const auto whole_number = [&](const nlohmann::json& value) {
     if (!value.is_number_unsigned()) {
@@ -75,22 +72,20 @@ safetensors::safetensors(const std::filesystem::path& path) : path_(path.string(
   };
 
   std::array<char, 8> prefix{};
-  if (size < prefix.size() || !file_.read(prefix.data(), prefix.size())) {
-    throw failure(fmt::format("{}: is truncated ({} bytes; a safetensors file has at least 8)", path_, size));
+  if (size < prefix.size()) {
+    throw failure(fmt::format("{}: is truncated ({} bytes; a safetensors file has at least 8)", file_.path(), size));
   }
+  std::memcpy(prefix.data(), bytes.data(), prefix.size());
   const auto length = std::bit_cast<std::uint64_t>(prefix);
   if (length > largest_header) {
-    throw failure(fmt::format("{}: is not a safetensors file (a header of {} bytes)", path_, length));
+    throw failure(fmt::format("{}: is not a safetensors file (a header of {} bytes)", file_.path(), length));
   }
   const std::uint64_t start = prefix.size() + length;
   if (start > size) {
     throw truncated(start);
   }
-  std::string text(length, '\0');
-  file_.read(text.data(), static_cast<std::streamsize>(length));
-
   try {
-    const nlohmann::json header = nlohmann::json::parse(text);
+    const nlohmann::json header = nlohmann::json::parse(bytes.substr(prefix.size(), length));
     if (!header.is_object()) {
       throw malformed();
     }
@@ -106,7 +101,7 @@ safetensors::safetensors(const std::filesystem::path& path) : path_(path.string(
       const std::uint64_t first = whole_number(offsets.at(0));
       const std::uint64_t last = whole_number(offsets.at(1));
       if (first > last || last > std::numeric_limits<std::uint64_t>::max() - start) {
-        throw failure(fmt::format("{}: tensor {} has offsets [{}, {}]", path_, name, first, last));
+        throw failure(fmt::format("{}: tensor {} has offsets [{}, {}]", file_.path(), name, first, last));
       }
       if (start + last > size) {
         throw truncated(start + last);
@@ -137,7 +132,8 @@ void safetensors::refuse_overlaps() const {
             [](const auto& a, const auto& b) { return a.second->first < b.second->first; });
   for (std::size_t i = 1; i < tensors.size(); ++i) {
     if (tensors[i].second->first < tensors[i - 1].second->last) {
-      throw failure(fmt::format("{}: tensors {} and {} overlap", path_, *tensors[i - 1].first, *tensors[i].first));
+      throw failure(
+          fmt::format("{}: tensors {} and {} overlap", file_.path(), *tensors[i - 1].first, *tensors[i].first));
     }
   }
 }
@@ -145,28 +141,25 @@ void safetensors::refuse_overlaps() const {
 matrix safetensors::read(const std::string& name, const std::vector<std::size_t>& shape) {
   const auto found = entries_.find(name);
   if (found == entries_.end()) {
-    throw failure(fmt::format("{}: has no tensor {}", path_, name));
+    throw failure(fmt::format("{}: has no tensor {}", file_.path(), name));
   }
   entry& tensor = found->second;
   if (tensor.shape != shape) {
-    throw failure(fmt::format("{}: tensor {} has shape [{}]; config.json asks for [{}]", path_, name,
+    throw failure(fmt::format("{}: tensor {} has shape [{}]; config.json asks for [{}]", file_.path(), name,
                               fmt::join(tensor.shape, ", "), fmt::join(shape, ", ")));
   }
   const std::size_t element = element_size(tensor.dtype);
   if (element == 0) {
-    throw failure(fmt::format("{}: tensor {} has type {}; supported are F32, F16 and BF16", path_, name, tensor.dtype));
+    throw failure(
+        fmt::format("{}: tensor {} has type {}; supported are F32, F16 and BF16", file_.path(), name, tensor.dtype));
   }
   const std::uint64_t bytes = tensor.last - tensor.first;
   if (byte_count(shape, element) != bytes) {
-    throw failure(
-        fmt::format("{}: tensor {} has {} bytes, which is not what its shape and type take", path_, name, bytes));
+    throw failure(fmt::format("{}: tensor {} has {} bytes, which is not what its shape and type take", file_.path(),
+                              name, bytes));
   }
 
-  std::vector<char> raw(bytes);  // [elements * element]
-  file_.seekg(static_cast<std::streamoff>(tensor.first));
-  if (!file_.read(raw.data(), static_cast<std::streamsize>(bytes))) {
-    throw failure(fmt::format("{}: tensor {} cannot be read", path_, name));
-  }
+  const std::string_view raw = file_.bytes().substr(tensor.first, bytes);         // [elements * element]
   matrix out(index(shape.size() == 1 ? 1 : shape.front()), index(shape.back()));  // [rows, columns]
   if (tensor.dtype == "F32") {
     widen<float>(raw, out);

@@ -1,12 +1,12 @@
 #ifndef KVKEEP_EVAL_SAFETENSORS_HPP
 #define KVKEEP_EVAL_SAFETENSORS_HPP
 
+#include "mapped_file.hpp"
 #include "matrix.hpp"
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <string>
 #include <vector>
@@ -14,7 +14,7 @@
 namespace kvkeep_eval {
 
 // A model.safetensors file: 8 bytes of header length, a JSON header, then the tensors' bytes (little endian).
-// The header is read and checked at construction, a tensor when it is asked for.
+// The file is mapped into memory; its header is checked at construction, a tensor when it is asked for.
 class safetensors {
  public:
   explicit safetensors(const std::filesystem::path& path);
@@ -26,7 +26,7 @@ class safetensors {
   // The names of the tensors that were never read, in alphabetical order.
   [[nodiscard]] std::vector<std::string> unread() const;
 
-  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  [[nodiscard]] const std::string& path() const noexcept { return file_.path(); }
 
  private:
   struct entry {
@@ -40,8 +40,7 @@ class safetensors {
   // A failure if two tensors share bytes, which the format forbids.
   void refuse_overlaps() const;
 
-  std::string path_;
-  std::ifstream file_;
+  mapped_file file_;
   std::map<std::string, entry> entries_;
 };
 

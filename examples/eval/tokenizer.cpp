@@ -1,6 +1,7 @@
 #include "tokenizer.hpp"
 
 #include "failure.hpp"
+#include "llama2c_tokenizer.hpp"
 #include "text.hpp"
 
 #include <fmt/format.h>
@@ -37,8 +38,12 @@ std::optional<token> hidden_line_end(const sentencepiece::SentencePieceProcessor
 tokenizer::tokenizer(const std::filesystem::path& model)
     : processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {
   const std::string bytes = read_file(model);
-  if (bytes.empty() || !processor_->LoadFromSerializedProto(bytes).ok() || processor_->GetPieceSize() <= 0) {
-    throw failure(fmt::format("{}: is not a sentencepiece model", model.string()));
+  const std::optional<std::string> converted = convert_llama2c_tokenizer(bytes, model.string());
+  const std::string& proto = converted ? *converted : bytes;
+  if (proto.empty() || !processor_->LoadFromSerializedProto(proto).ok() || processor_->GetPieceSize() <= 0) {
+    throw failure(fmt::format(
+        "{}: is not a {}", model.string(),
+        converted ? "llama2.c tokenizer (two pieces are alike)" : "sentencepiece model, nor a llama2.c tokenizer"));
   }
   line_end_ = hidden_line_end(*processor_);
 }
@@ -52,6 +57,11 @@ std::size_t tokenizer::vocabulary() const { return static_cast<std::size_t>(proc
 std::optional<token> tokenizer::begin_of_stream() const {
   const token bos = processor_->bos_id();
   return bos >= 0 ? std::optional(bos) : std::nullopt;
+}
+
+std::optional<token> tokenizer::end_of_stream() const {
+  const token eos = processor_->eos_id();
+  return eos >= 0 ? std::optional(eos) : std::nullopt;
 }
 
 std::vector<token> tokenizer::encode(std::string_view text) const {
@@ -69,6 +79,27 @@ std::vector<token> tokenizer::encode(std::string_view text) const {
     }
   }
   return pieces;
+}
+
+std::vector<token> tokenizer::encode_prompt(std::string_view text) const {
+  std::vector<token> pieces = encode(text);
+  if (line_end_ && !pieces.empty() && !text.ends_with('\n')) {
+    pieces.pop_back();
+  }
+  return pieces;
+}
+
+std::string tokenizer::decode(std::span<const token> pieces) const {
+  for (const token piece : pieces) {
+    if (piece < 0 || piece >= processor_->GetPieceSize()) {
+      throw failure(fmt::format("piece {} is to be decoded; the tokenizer has {}", piece, processor_->GetPieceSize()));
+    }
+  }
+  std::string text;
+  if (const auto status = processor_->Decode(std::vector<token>(pieces.begin(), pieces.end()), &text); !status.ok()) {
+    throw failure(fmt::format("the tokenizer cannot decode the pieces: {}", status.ToString()));
+  }
+  return text;
 }
 
 }  // namespace kvkeep_eval

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -17,7 +19,7 @@ namespace kvkeep_eval {
 // A row of the embedding table; never negative once it comes from a tokenizer.
 using token = int;
 
-// A sentencepiece model (tokenizer.model).
+// A sentencepiece model (tokenizer.model), or a tokenizer.bin of llama2.c; its contents say which.
 class tokenizer {
  public:
   explicit tokenizer(const std::filesystem::path& model);
@@ -27,11 +29,18 @@ class tokenizer {
 
   [[nodiscard]] std::size_t vocabulary() const;
   [[nodiscard]] std::optional<token> begin_of_stream() const;
+  [[nodiscard]] std::optional<token> end_of_stream() const;
 
   // The pieces of a text, without BOS. A tokenizer whose normaliser would fold newlines into spaces, although it has a
   // piece for them, is given one line at a time, and every line that is not blank ends with the piece: otherwise the
   // model would never see a newline again after training.
   [[nodiscard]] std::vector<token> encode(std::string_view text) const;
+
+  // The same for a text that is to be continued: its last line only ends where it has a newline.
+  [[nodiscard]] std::vector<token> encode_prompt(std::string_view text) const;
+
+  // The text of some pieces; BOS and EOS have none. The blank before the first piece is left out.
+  [[nodiscard]] std::string decode(std::span<const token> pieces) const;
 
  private:
   std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;

@@ -3,6 +3,7 @@
 
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "fake_model.hpp"
 #include "llama_config.hpp"
@@ -61,18 +62,13 @@ TEST(BadConfig, AnotherArchitecture) {
 }
 
 TEST(BadConfig, PartsThatTheForwardPassDoesNotCompute) {
-  expect_refused(
-      {{"attention_bias", "true", "is true, which is not supported"},
-       {"mlp_bias", "true", "is true, which is not supported"},
-       {"attention_bias", "\"no\"", "must be true or false"},
-       {"hidden_act", "\"gelu\"", "gelu"},
-       {"quantization_config", R"({"bits": 4})", "not supported"},
-       {"rope_scaling", R"({"rope_type": "llama3", "factor": 8.0})", "of type \"llama3\" is not supported"},
-       {"rope_scaling", R"({"type": "linear", "factor": 2.0})", "of type \"linear\" is not supported"},
-       {"rope_scaling", R"({"type": "dynamic", "factor": 2.0})", "of type \"dynamic\" is not supported"},
-       {"rope_parameters", R"({"rope_type": "yarn", "rope_theta": 1e4})", "of type \"yarn\" is not supported"},
-       {"rope_scaling", "3", "must be an object"},
-       {"rope_scaling", R"([["type", "linear"]])", "must be an object"}});
+  expect_refused({{"attention_bias", "true", "is true, which is not supported"},
+                  {"mlp_bias", "true", "is true, which is not supported"},
+                  {"attention_bias", "\"no\"", "must be true or false"},
+                  {"hidden_act", "\"gelu\"", "gelu"},
+                  {"quantization_config", R"({"bits": 4})", "not supported"},
+                  {"rope_scaling", "3", "must be an object"},
+                  {"rope_scaling", R"([["type", "linear"]])", "must be an object"}});
 }
 
 TEST(BadConfig, MissingCounts) {
@@ -102,7 +98,10 @@ TEST(BadConfig, CountsThatDoNotFitEachOther) {
                   {"head_dim", "3", "is 3; rotary positions need an even one"},
                   {"bos_token_id", "2048", "is 2048; it must be a whole number below vocab_size, 2048"},
                   {"bos_token_id", "-1", "is -1;"},
-                  {"bos_token_id", "[1]", "is [1];"}});
+                  {"bos_token_id", "[1]", "is [1];"},
+                  {"eos_token_id", "2048", "is 2048; it must be whole numbers below vocab_size, 2048"},
+                  {"eos_token_id", "[2, -1]", "is [2,-1];"},
+                  {"eos_token_id", "\"</s>\"", "must be whole numbers"}});
 }
 
 TEST(BadConfig, NumbersThatAreNotPositive) {
@@ -124,6 +123,7 @@ TEST(BadConfig, UsualValuesAreAccepted) {
                                         {"rope_parameters", R"({"rope_type": "default", "rope_theta": 5e5})", nullptr},
                                         {"head_dim", "null", nullptr},
                                         {"rms_norm_eps", "1e-5", nullptr},
+                                        {"eos_token_id", "[2, 7]", nullptr},
                                         {"torch_dtype", "\"bfloat16\"", nullptr}}) {
     model.config[good.name] = good.value;
   }
@@ -133,7 +133,8 @@ TEST(BadConfig, UsualValuesAreAccepted) {
 
   const kvkeep_eval::llama_config read = kvkeep_eval::read_llama_config(model.file("config.json"));
   EXPECT_EQ(read.head_dim, 2U);
-  EXPECT_EQ(read.rope_theta, 5e5);
+  EXPECT_EQ(read.positions.theta, 5e5);
+  EXPECT_EQ(read.end_of_stream, (std::vector<int>{2, 7}));
   EXPECT_EQ(read.norm_epsilon, 1e-5);
   EXPECT_TRUE(read.tied_output);
   EXPECT_FALSE(read.begin_of_stream.has_value());

@@ -18,12 +18,12 @@ TEST(BadInput, AWholeModelRuns) {
   EXPECT_NO_THROW(static_cast<void>(model.run()));
 }
 
-TEST(BadInput, NoModelDirectory) {
+TEST(BadInput, NoModel) {
   fake_model model;
   model.options.model = model.file("nowhere");
-  model.expect_refused({model.file("nowhere").string() + ": no such model directory"});
+  model.expect_refused({model.file("nowhere").string() + ": no such model"});
   model.options.model = model.file("config.json");
-  model.expect_refused({model.file("config.json").string() + ": no such model directory"});
+  model.expect_refused({model.file("config.json").string() + ": is not a llama2.c checkpoint"});
 }
 
 TEST(BadInput, MissingFiles) {

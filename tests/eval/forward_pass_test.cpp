@@ -8,6 +8,7 @@
 
 #include <kvkeep/kvkeep.hpp>
 
+#include "checkpoint.hpp"
 #include "expected.hpp"
 #include "llama.hpp"
 #include "loss.hpp"
@@ -25,8 +26,7 @@ using kvkeep_eval::token;
 constexpr double tolerance = 1e-4;
 
 const llama& model() {
-  static const llama loaded(kvkeep_eval::read_llama_config(bundled_model() / "config.json"),
-                            bundled_model() / "model.safetensors");
+  static const llama loaded = kvkeep_eval::checkpoint(bundled_model()).load(1);
   return loaded;
 }
 
@@ -52,8 +52,7 @@ std::vector<matrix> logits_of(std::span<const token> tokens, std::size_t chunk) 
   const auto& c = model().config();
   auto cache = kvkeep::make_cache(
       {.layers = c.layers, .query_heads = c.query_heads, .kv_heads = c.kv_heads, .head_dim = c.head_dim},
-      kvkeep::dense{.max_tokens = tokens.size()},
-      {.positions = kvkeep::rope{.theta = c.rope_theta}, .max_step = chunk});
+      kvkeep::dense{.max_tokens = tokens.size()}, {.positions = c.positions, .max_step = chunk});
   std::vector<matrix> out;
   for (std::size_t first = 0; first < tokens.size(); first += chunk) {
     const std::size_t count = std::min(chunk, tokens.size() - first);

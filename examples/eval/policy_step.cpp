@@ -1,4 +1,4 @@
-#include "engine.hpp"
+#include "policy_step.hpp"
 
 #include <fmt/format.h>
 
@@ -13,20 +13,35 @@ failure policy_failure(const std::string& spec, const kvkeep::error& error) {
   return failure(fmt::format("policy {}: {}", spec, what));
 }
 
-kvkeep::any_cache make_cache(const llama_config& config, const kvkeep::any_policy& policy, std::size_t max_step,
-                             const std::string& spec, kvkeep::drop_listener on_drop) {
+void check(const kvkeep::result<void>& result, const std::string& spec) {
+  if (!result) {
+    throw policy_failure(spec, result.error());
+  }
+}
+
+void check_room(const kvkeep::any_policy& policy, std::size_t tokens, const std::string& spec) {
+  policy.visit([&](const auto& preset) {
+    if constexpr (requires { preset.max_tokens; }) {
+      if (preset.max_tokens < tokens) {
+        throw failure(
+            fmt::format("policy {}: max_tokens = {}; the stream has {} tokens", spec, preset.max_tokens, tokens));
+      }
+    }
+  });
+}
+
+kvkeep::any_cache make_model_cache(const llama_config& config, const kvkeep::any_policy& policy, std::size_t max_step,
+                                   const std::string& spec, kvkeep::drop_listener on_drop) {
   const kvkeep::model_shape shape{.layers = config.layers,
                                   .query_heads = config.query_heads,
                                   .kv_heads = config.kv_heads,
                                   .head_dim = config.head_dim};
-  return value_or_fail(
-      kvkeep::try_make_cache(
-          shape, policy,
-          {.positions = kvkeep::rope{.theta = config.rope_theta}, .max_step = max_step, .on_drop = on_drop}),
-      spec);
+  const kvkeep::cache_options options{.positions = config.positions, .max_step = max_step, .on_drop = on_drop};
+  return value_or_fail(kvkeep::try_make_cache(shape, policy, options), spec);
 }
 
-matrix run_step(const llama& model, kvkeep::any_cache& cache, std::span<const token> tokens, const std::string& spec) {
+matrix run_model_step(const llama& model, kvkeep::any_cache& cache, std::span<const token> tokens,
+                      const std::string& spec) {
   const std::size_t query_heads = model.config().query_heads;
   const std::size_t kv_heads = model.config().kv_heads;
   const std::size_t head_dim = model.config().head_dim;

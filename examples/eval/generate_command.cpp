@@ -1,0 +1,42 @@
+#include "generate_command.hpp"
+
+#include "command_line.hpp"
+#include "failure.hpp"
+#include "interrupt.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <string_view>
+
+namespace kvkeep_eval {
+
+generate_command::generate_command(CLI::App& app) {
+  CLI::App* const command = app.add_subcommand("generate", "Continues a prompt greedily under one policy");
+  command_ = command;
+  add_model_options(*command, options_.model, options_.tokenizer, options_.threads);
+  command->add_option("--prompt", options_.prompt, "Text to continue (default: none, right after BOS)");
+  command->add_option("--tokens", options_.tokens, "The most tokens to generate, 1 or more")
+      ->check(whole_number())
+      ->required();
+  command
+      ->add_option("--policy", options_.policy,
+                   "Policy spec; dense has room for the whole run unless max_tokens is given")
+      ->capture_default_str();
+}
+
+void generate_command::run_if_asked() const {
+  if (!command_->parsed()) {
+    return;
+  }
+  const auto print = [](std::string_view text) {
+    fmt::print("{}", text);
+    if (std::fflush(stdout) != 0) {
+      throw failure("standard output cannot be written");
+    }
+  };
+  generate(options_, print, [] { return caught_interrupt() != 0; });
+  print("\n");
+}
+
+}  // namespace kvkeep_eval
