@@ -18,9 +18,10 @@ CLI::Validator whole_number(std::size_t largest) {
 void add_model_options(CLI::App& command, std::filesystem::path& model, std::filesystem::path& tokenizer,
                        std::size_t& threads) {
   command
-      .add_option("--model", model,
-                  "Directory of a Llama model in Hugging Face's form (config.json, model.safetensors, tokenizer.model), or "
-                  "a llama2.c checkpoint")
+      .add_option(
+          "--model", model,
+          "Directory of a Llama model in Hugging Face's form (config.json, model.safetensors, tokenizer.model), or "
+          "a llama2.c checkpoint")
       ->required();
   command.add_option("--tokenizer", tokenizer,
                      "sentencepiece model or llama2.c tokenizer.bin (default: tokenizer.model in the directory)");

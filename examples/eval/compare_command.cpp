@@ -52,7 +52,9 @@ compare_command::compare_command(CLI::App& app) {
 }
 
 void compare_command::refuse_lost_files() const {
-  const std::vector<std::filesystem::path> inputs{options_.text, options_.model, options_.model / "config.json",
+  const std::vector<std::filesystem::path> inputs{options_.text,
+                                                  options_.model,
+                                                  options_.model / "config.json",
                                                   options_.model / "model.safetensors",
                                                   options_.model / "tokenizer.model",
                                                   options_.tokenizer};

@@ -22,6 +22,11 @@ std::string grouped(std::size_t number) {
   return digits;
 }
 
+// Four digits, or all of a larger number.
+std::string measured_text(double value) {
+  return value >= 1000 ? grouped(static_cast<std::size_t>(value + 0.5)) : fmt::format("{:.4g}", value);
+}
+
 std::string fixed(std::optional<double> value) { return value ? fmt::format("{:.2f}", *value) : "-"; }
 
 std::string mebibytes(std::optional<std::size_t> bytes) { return bytes ? grouped((*bytes + (1U << 19U)) >> 20U) : "-"; }
@@ -55,9 +60,9 @@ std::vector<column> columns(const comparison& report) {
   if (report.policies.size() > 1) {
     out.push_back({"loss - baseline", [](const policy_result& r) { return difference_text(r.paired); }});
   }
-  out.push_back({"tokens/s", [](const policy_result& r) { return fmt::format("{:.4g}", r.tokens_per_second); }});
-  out.push_back({"step ms p50", [](const policy_result& r) { return fmt::format("{:.4g}", r.step_ms_p50); }});
-  out.push_back({"p99", [](const policy_result& r) { return fmt::format("{:.4g}", r.step_ms_p99); }});
+  out.push_back({"tokens/s", [](const policy_result& r) { return measured_text(r.tokens_per_second); }});
+  out.push_back({"step ms p50", [](const policy_result& r) { return measured_text(r.step_ms_p50); }});
+  out.push_back({"p99", [](const policy_result& r) { return measured_text(r.step_ms_p99); }});
   out.push_back({"peak MiB", [](const policy_result& r) { return mebibytes(r.peak_rss_bytes); }});
   return out;
 }

@@ -42,7 +42,7 @@ comparison example() {
   dense.kv_bytes = 1234567;
   dense.perplexity = 10.25;
   dense.perplexity_beyond_trained = 11.5;
-  dense.tokens_per_second = 1234.5;
+  dense.tokens_per_second = 1234.75;
   dense.step_ms_p50 = 1.5;
   dense.step_ms_p99 = 2.5;
   dense.peak_rss_bytes = 3U << 20U;
@@ -77,10 +77,7 @@ TEST(Table, SaysWhatWasMeasured) {
       << table;
   EXPECT_TRUE(has(table,
                   "dense:max_tokens=500          500  1,234,567       10.25       11.50     9.75        8.50  "
-                  "+0.2500 ± 0.1250      1234          1.5  2.5         3\n") ||
-              has(table,
-                  "dense:max_tokens=500          500  1,234,567       10.25       11.50     9.75        8.50  "
-                  "+0.2500 ± 0.1250      1235          1.5  2.5         3\n"))
+                  "+0.2500 ± 0.1250     1,235          1.5  2.5         3\n"))
       << table;
   EXPECT_TRUE(has(table, "recompute:window=9              0          0           -           -        -           -"))
       << table;
@@ -108,7 +105,7 @@ TEST(Csv, HasALinePerPolicy) {
   const std::string csv = to_csv(example());
   EXPECT_TRUE(has(csv, "policy,tokens,kept_tokens,")) << csv;
   EXPECT_TRUE(
-      has(csv, "\ndense:max_tokens=500,500,500,1234567,10.25,11.5,50,9.75,8.5,0.25,0.125,1234.5,1.5,2.5,3145728\n"))
+      has(csv, "\ndense:max_tokens=500,500,500,1234567,10.25,11.5,50,9.75,8.5,0.25,0.125,1234.75,1.5,2.5,3145728\n"))
       << csv;
   EXPECT_TRUE(has(csv, "\n\"it's,\"\"odd\"\"\",1000,0,0,7,,,,,,,0,0,0,\n")) << csv;
 }
@@ -122,7 +119,7 @@ TEST(Json, IsTheWholeReport) {
                                  "\"kv_bytes\": 1234567",
                                  "\"perplexity\": 10.25",
                                  "\"perplexity_beyond_trained\": 11.5",
-                                 "\"tokens_per_second\": 1234.5",
+                                 "\"tokens_per_second\": 1234.75",
                                  "\"p50\": 1.5",
                                  "\"p99\": 2.5",
                                  "\"peak_rss_bytes\": 3145728",
