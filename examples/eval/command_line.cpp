@@ -1,18 +1,26 @@
 #include "command_line.hpp"
 
+#include "worker_pool.hpp"
+
 #include <fmt/format.h>
 
 #include <string>
 
 namespace kvkeep_eval {
 
-CLI::Validator whole_number(std::size_t largest) {
-  const auto check = [largest](std::string& text) -> std::string {
+CLI::Validator whole_number(std::size_t least, std::size_t most) {
+  const auto check = [least, most](std::string& text) -> std::string {
+    constexpr std::size_t digits_of_64_bits = 19;  // that always fit
     const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-    const bool fits = digits && text.size() <= 15 && std::stoull(text) <= largest;
-    return fits ? "" : fmt::format("{} is not a whole number from 0 to {}", text, largest);
+    const bool fits =
+        digits && text.size() <= digits_of_64_bits && std::stoull(text) >= least && std::stoull(text) <= most;
+    return fits ? "" : fmt::format("{} is not a whole number from {} to {}", text, least, most);
   };
   return {check, ""};
+}
+
+CLI::Validator not_empty() {
+  return {[](std::string& text) { return text.empty() ? std::string("its value is empty") : std::string(); }, ""};
 }
 
 void add_model_options(CLI::App& command, std::filesystem::path& model, std::filesystem::path& tokenizer,
@@ -22,11 +30,14 @@ void add_model_options(CLI::App& command, std::filesystem::path& model, std::fil
           "--model", model,
           "Directory of a Llama model in Hugging Face's form (config.json, model.safetensors, tokenizer.model), or "
           "a llama2.c checkpoint")
+      ->check(not_empty())
       ->required();
-  command.add_option("--tokenizer", tokenizer,
-                     "sentencepiece model or llama2.c tokenizer.bin (default: tokenizer.model in the directory)");
+  command
+      .add_option("--tokenizer", tokenizer,
+                  "sentencepiece model or llama2.c tokenizer.bin (default: tokenizer.model in the directory)")
+      ->check(not_empty());
   command.add_option("--threads", threads, "Threads for the matrix products, 1 or more; attention runs on one")
-      ->check(whole_number())
+      ->check(whole_number(1, most_threads))
       ->capture_default_str();
 }
 

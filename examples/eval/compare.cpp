@@ -15,6 +15,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <new>
+#include <stdexcept>
 #include <utility>
 #include <variant>
 
@@ -45,7 +47,7 @@ std::size_t recompute_distance(const compare_options& options, const std::vector
     throw failure(
         fmt::format("recompute-every is {}, but no recompute is among the policies", *options.recompute_every));
   }
-  const std::size_t every = options.recompute_every.value_or(default_recompute_every);
+  const std::size_t every = options.recompute_every.value_or(std::min(default_recompute_every, options.tokens));
   if (wanted && (every == 0 || every > options.tokens)) {
     throw failure(fmt::format("recompute-every is {}; it must be from 1 to tokens, {}", every, options.tokens));
   }
@@ -75,12 +77,15 @@ std::size_t longest_stream(const kvkeep::any_policy& policy, std::size_t tokens)
   });
 }
 
+// No step has more tokens than the stream.
+std::size_t longest_step(const compare_options& options) { return std::min(options.chunk, options.tokens); }
+
 // Builds every cache and throws it away: it shows that the last policy fits the model before the first has run for hours.
 void check_caches(const std::vector<contestant>& contestants, const llama_config& config,
                   const compare_options& options) {
   for (const contestant& c : contestants) {
     if (const auto* const policy = std::get_if<kvkeep::any_policy>(&c.what)) {
-      static_cast<void>(make_model_cache(config, *policy, options.chunk, c.spec));
+      static_cast<void>(make_model_cache(config, *policy, longest_step(options), c.spec));
     } else {
       const std::size_t window = std::min(std::get<recompute>(c.what).window, options.tokens);
       static_cast<void>(
@@ -89,53 +94,124 @@ void check_caches(const std::vector<contestant>& contestants, const llama_config
   }
 }
 
-stream_record run(const contestant& c, const run_input& input, std::size_t recompute_every) {
+// How many tokens a contestant will see.
+std::size_t stream_length(const contestant& c, std::size_t tokens) {
+  const auto* const policy = std::get_if<kvkeep::any_policy>(&c.what);
+  return policy != nullptr ? longest_stream(*policy, tokens) : tokens;
+}
+
+void run(const contestant& c, const run_input& input, std::size_t recompute_every, stream_record& record) {
   if (const auto* const policy = std::get_if<kvkeep::any_policy>(&c.what)) {
-    return run_policy(input, *policy, longest_stream(*policy, input.tokens()), c.spec);
+    run_policy(input, *policy, longest_stream(*policy, input.tokens()), c.spec, record);
+  } else {
+    run_recompute(input, std::get<recompute>(c.what).window, recompute_every, c.spec, record);
   }
-  return run_recompute(input, std::get<recompute>(c.what).window, recompute_every, c.spec);
 }
 
 std::optional<double> perplexity_from(std::span<const float> losses, std::size_t first) {
   return perplexity(losses.subspan(std::min(first, losses.size())));
 }
 
-// The row of one record. The losses of `baseline`, and of `sampled` if there is an oracle, are those of other records.
-policy_result summarise(const contestant& c, const stream_record& record, const stream_record* baseline,
-                        const stream_record* oracle, std::size_t trained_length) {
+// The row of one record, without what takes another's losses.
+policy_result summarise(const contestant& c, const stream_record& record, std::size_t trained_length) {
   std::vector<float> milliseconds(record.steps.size());
   std::transform(record.steps.begin(), record.steps.end(), milliseconds.begin(),
                  [](const step_cost& step) { return step.milliseconds; });
-  policy_result out{
-      .spec = c.spec,
-      .oracle = c.is_oracle(),
-      .tokens = record.tokens,
-      .kept_tokens = record.kept_tokens,
-      .kv_bytes = record.kv_bytes,
-      .perplexity = perplexity(record.losses).value_or(0),
-      .perplexity_beyond_trained = perplexity_from(record.losses, trained_length),
-      .tokens_per_second = static_cast<double>(c.is_oracle() ? record.steps.size() : record.tokens) / record.seconds,
-      .step_ms_p50 = quantile(milliseconds, 0.5),
-      .step_ms_p99 = quantile(milliseconds, 0.99),
-      .peak_rss_bytes = record.peak_rss_bytes,
-      .sampled = {},
-      .paired = {},
-      .evicted = record.evicted,
-      .lifelines = record.lifelines,
-      .loss = curve(record)};
+  const std::size_t seen = c.is_oracle() ? record.steps.size() : record.tokens;
+  policy_result out;
+  out.spec = c.spec;
+  out.oracle = c.is_oracle();
+  out.tokens = record.tokens;
+  out.full = record.full;
+  out.kept_tokens = record.kept_tokens;
+  out.kv_bytes = record.kv_bytes;
+  if (!out.oracle) {
+    out.perplexity = perplexity(record.losses);
+    out.perplexity_beyond_trained = perplexity_from(record.losses, trained_length);
+  }
+  out.tokens_per_second = static_cast<double>(seen) / record.seconds;
+  out.step_ms_p50 = quantile(milliseconds, 0.5);
+  out.step_ms_p99 = quantile(milliseconds, 0.99);
+  out.peak_rss_bytes = record.peak_rss_bytes;
+  out.evicted = record.evicted;
+  out.lifelines = record.lifelines;
+  out.loss = curve(record, record.losses);
+  return out;
+}
+
+// Adds what a row says of the positions where the oracle ran, and against the baseline; either record may be missing.
+void compare_with(const stream_record* oracle, const stream_record* baseline, const stream_record& record,
+                  std::size_t trained_length, policy_result& out) {
+  constexpr std::size_t fewest_in_a_point = 16;  // of a sampled curve, lest it show only noise
   const std::vector<float> compared = oracle != nullptr ? where_measured(record.losses, oracle->losses) : record.losses;
-  if (oracle != nullptr) {
-    if (const auto total = perplexity(compared)) {
-      out.sampled = sampled_perplexity{
-          .positions = static_cast<std::size_t>(std::count_if(compared.begin(), compared.end(), measured)),
-          .total = *total,
-          .beyond_trained = perplexity_from(compared, trained_length)};
-    }
+  if (const auto total = perplexity(compared); oracle != nullptr && total) {
+    out.sampled = sampled_perplexity{
+        .positions = static_cast<std::size_t>(std::count_if(compared.begin(), compared.end(), measured)),
+        .total = *total,
+        .beyond_trained = perplexity_from(compared, trained_length),
+        .loss = curve(record, compared, fewest_in_a_point)};
   }
   if (baseline != nullptr) {
     out.paired = difference(compared, baseline->losses, record.losses.size() > trained_length ? trained_length : 0);
   }
-  return out;
+}
+
+// A stream, and room for the losses of every contestant.
+struct run_memory {
+  std::vector<token> stream;           // [tokens + 1]
+  std::vector<stream_record> records;  // [contestants]
+};
+
+run_memory take_memory(const checkpoint& source, const compare_options& options) {
+  const auto too_much = [&] {
+    return failure(fmt::format("tokens is {}; there is no memory for so long a stream", options.tokens));
+  };
+  try {
+    return {read_stream(source.pieces(), source.begin_of_stream(), options.text, options.tokens, options.repeat),
+            std::vector<stream_record>(options.policies.size(), stream_record(options.tokens))};
+  } catch (const std::bad_alloc&) {
+    throw too_much();
+  } catch (const std::length_error&) {
+    throw too_much();
+  }
+}
+
+// Runs the contestants one after the other until one fails or the user has had enough; the report has all that was
+// measured by then.
+void run_all(const std::vector<contestant>& contestants, const llama& model, const compare_options& options,
+             const compare_hooks& hooks, run_memory& memory, comparison& out) {
+  for (std::size_t i = 0; i < contestants.size() && !out.interrupted; ++i) {
+    stream_record& record = memory.records[i];
+    progress at{.spec = contestants[i].spec,
+                .policy = i + 1,
+                .policies = contestants.size(),
+                .done = 0,
+                .total = stream_length(contestants[i], options.tokens)};
+    run_input input{.model = model, .stream = memory.stream, .chunk = longest_step(options), .report = {}, .stop = {}};
+    input.report = [&](std::size_t done) {
+      at.done = done;
+      if (hooks.report) {
+        hooks.report(at);
+      }
+    };
+    input.stop = [&] {
+      out.interrupted = out.interrupted || (hooks.stop && hooks.stop());
+      return out.interrupted;
+    };
+    try {
+      run(contestants[i], input, out.recompute_every, record);
+    } catch (const failure& error) {
+      out.error = error.what();
+      return;
+    } catch (const std::bad_alloc&) {
+      out.error = fmt::format("policy {}: out of memory after {} tokens", contestants[i].spec, at.done);
+      return;
+    }
+    if (record.tokens > 0) {
+      out.policies.push_back(summarise(contestants[i], record, out.trained_length));
+      record.forget_steps();
+    }
+  }
 }
 
 }  // namespace
@@ -159,57 +235,33 @@ std::vector<std::string> split_policies(std::string_view list) {
 comparison compare(const compare_options& options, const compare_hooks& hooks) {
   check_options(options);
   const checkpoint source(options.model, options.tokenizer);
-  const llama_config& config = source.config();
-  const std::vector<token> stream =
-      read_stream(source.pieces(), source.begin_of_stream(), options.text, options.tokens, options.repeat);
+  run_memory memory = take_memory(source, options);
   std::vector<contestant> contestants;
   for (const std::string& spec : options.policies) {
     contestants.push_back(parse_contestant(spec, options.tokens));
   }
-  const std::size_t every = recompute_distance(options, contestants);
   const std::size_t baseline = find_baseline(options, contestants);
-  check_caches(contestants, config, options);
-  const llama model = source.load(options.threads);
+  comparison out;
+  out.machine = describe_machine(options.threads);
+  out.model = source.name();
+  out.tokens = options.tokens;
+  out.trained_length = source.config().trained_length;
+  out.chunk = options.chunk;
+  out.recompute_every = recompute_distance(options, contestants);
+  out.baseline = contestants[baseline].spec;
 
-  comparison out{.machine = describe_machine(options.threads),
-                 .model = source.name(),
-                 .tokens = options.tokens,
-                 .trained_length = config.trained_length,
-                 .chunk = options.chunk,
-                 .recompute_every = every,
-                 .baseline = contestants[baseline].spec,
-                 .interrupted = false,
-                 .policies = {}};
-  std::vector<stream_record> records;
-  for (std::size_t i = 0; i < contestants.size() && !out.interrupted; ++i) {
-    progress at{.spec = contestants[i].spec,
-                .policy = i + 1,
-                .policies = contestants.size(),
-                .done = 0,
-                .total = options.tokens};
-    run_input input{.model = model, .stream = stream, .chunk = options.chunk, .report = {}, .stop = {}};
-    input.report = [&](std::size_t done) {
-      at.done = done;
-      if (hooks.report) {
-        hooks.report(at);
-      }
-    };
-    input.stop = [&] {
-      out.interrupted = out.interrupted || (hooks.stop && hooks.stop());
-      return out.interrupted;
-    };
-    records.push_back(run(contestants[i], input, every));
-    if (records.back().tokens == 0) {  // interrupted before its first step
-      records.pop_back();
-    }
+  check_caches(contestants, source.config(), options);
+  run_all(contestants, source.load(options.threads), options, hooks, memory, out);
+
+  if (out.policies.empty() && !out.error.empty()) {
+    throw failure(out.error);
   }
-  const auto oracle = std::find_if(contestants.begin(), contestants.begin() + index(records.size()),
-                                   [](const contestant& c) { return c.is_oracle(); });
-  const auto oracle_at = static_cast<std::size_t>(oracle - contestants.begin());
-  for (std::size_t i = 0; i < records.size(); ++i) {
-    out.policies.push_back(
-        summarise(contestants[i], records[i], i != baseline && baseline < records.size() ? &records[baseline] : nullptr,
-                  oracle_at < records.size() ? &records[oracle_at] : nullptr, config.trained_length));
+  const auto record_of = [&](std::size_t i) { return i < out.policies.size() ? &memory.records[i] : nullptr; };
+  const auto oracle = std::find_if(out.policies.begin(), out.policies.end(), [](const auto& r) { return r.oracle; });
+  const stream_record* const oracle_record = record_of(static_cast<std::size_t>(oracle - out.policies.begin()));
+  for (std::size_t i = 0; i < out.policies.size(); ++i) {
+    compare_with(oracle_record, i != baseline ? record_of(baseline) : nullptr, memory.records[i], out.trained_length,
+                 out.policies[i]);
   }
   return out;
 }

@@ -53,7 +53,8 @@ struct compare_hooks {
 
 // Streams the same text through each policy: BOS and all tokens of it but the last are queries, and each predicts the
 // token after it, so `tokens` losses make the perplexity. A policy that keeps everything up to max_tokens is run that
-// far. Every policy, and the whole input, is checked before the first stream begins.
+// far. Every policy, and the whole input, is checked before the first stream begins; if a policy fails all the same, the
+// report has those before it and the error.
 [[nodiscard]] comparison compare(const compare_options& options, const compare_hooks& hooks = {});
 
 }  // namespace kvkeep_eval

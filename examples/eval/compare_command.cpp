@@ -2,6 +2,7 @@
 
 #include "command_line.hpp"
 #include "failure.hpp"
+#include "gnuplot.hpp"
 #include "interrupt.hpp"
 #include "output_file.hpp"
 #include "plot.hpp"
@@ -24,9 +25,9 @@ compare_command::compare_command(CLI::App& app) {
       app.add_subcommand("compare", "Streams a text through several policies and tabulates cost and perplexity");
   command_ = command;
   add_model_options(*command, options_.model, options_.tokenizer, options_.threads);
-  command->add_option("--text", options_.text, "UTF-8 text to stream")->required();
+  command->add_option("--text", options_.text, "UTF-8 text to stream")->check(not_empty())->required();
   command->add_option("--tokens", options_.tokens, "How many tokens of the text to predict, after BOS")
-      ->check(whole_number())
+      ->check(whole_number(1, most_stream_tokens))
       ->required();
   command->add_flag("--repeat", options_.repeat, "Begin the text again when it ends, for more tokens than it has");
   command
@@ -35,20 +36,24 @@ compare_command::compare_command(CLI::App& app) {
           "Policy specs separated by ';', such as 'dense;streaming_llm:sinks=4,window=252;recompute:window=256' "
           "(`kvkeep-eval policies` lists them)")
       ->required();
-  command->add_option("--baseline", options_.baseline,
-                      "The spec that losses are compared with; default recompute if it is listed, else the first");
+  command
+      ->add_option("--baseline", options_.baseline,
+                   "The spec that losses are compared with; default recompute if it is listed, else the first")
+      ->check(not_empty());
   command->add_option("--chunk", options_.chunk, "Tokens per step, 1 to 512")
-      ->check(whole_number())
+      ->check(whole_number(1, largest_chunk))
       ->capture_default_str();
   recompute_option_ =
       command
           ->add_option("--recompute-every", recompute_every_,
                        "Positions from one recomputed position to the next, at which all policies are compared")
-          ->check(whole_number())
+          ->check(whole_number(1, most_stream_tokens))
           ->capture_default_str();
-  command->add_option("--json", json_, "Also write the report, with the loss by position, to this file");
-  command->add_option("--csv", csv_, "Also write the table to this file");
-  command->add_option("--plot", plot_, "Also draw loss by position and evictions to this .svg or .png (by gnuplot)");
+  command->add_option("--json", json_, "Also write the report, with the loss by position, to this file")
+      ->check(not_empty());
+  command->add_option("--csv", csv_, "Also write the table to this file")->check(not_empty());
+  command->add_option("--plot", plot_, "Also draw loss by position and evictions to this .svg or .png (by gnuplot)")
+      ->check(not_empty());
 }
 
 void compare_command::refuse_lost_files() const {
@@ -87,46 +92,49 @@ comparison compare_command::run_with_progress() const {
   return compare(options_, hooks);
 }
 
-void compare_command::run_if_asked() {
-  if (!command_->parsed()) {
-    return;
-  }
+int compare_command::run() {
   options_.policies = split_policies(policies_);
   if (recompute_option_->count() > 0) {
     options_.recompute_every = recompute_every_;
   }
   refuse_lost_files();
-  const picture kind = plot_.empty() ? picture::svg : picture_of(plot_);
+  std::optional<picture> kind;
   if (!plot_.empty()) {
-    require_gnuplot();
+    kind = picture_of(plot_);
+    require_gnuplot(*kind);
   }
-  const auto open = [](const std::filesystem::path& path, std::optional<output_file>& file) {
-    if (!path.empty()) {
-      file.emplace(path);
-    }
+  const auto open = [](const std::filesystem::path& path) {
+    return path.empty() ? std::nullopt : std::optional<output_file>(path);
   };
-  std::optional<output_file> json;
-  std::optional<output_file> csv;
-  std::optional<output_file> plot;
-  open(json_, json);
-  open(csv_, csv);
-  open(plot_, plot);
+  const std::optional<output_file> json = open(json_);
+  const std::optional<output_file> csv = open(csv_);
+  const std::optional<output_file> plot = open(plot_);
 
+  catch_interrupts();
   const comparison report = run_with_progress();
 
+  std::string trouble = report.error;
+  if (!report.policies.empty()) {  // with nothing measured, the files of an earlier run are worth more
+    if (json) {
+      json->replace(to_json(report));
+    }
+    if (csv) {
+      csv->replace(to_csv(report));
+    }
+    try {
+      if (plot) {
+        plot->replace(draw(plot_script(report, *kind), *kind));
+      }
+    } catch (const failure& error) {  // the table can be shown all the same
+      trouble += trouble.empty() ? error.what() : fmt::format("; {}", error.what());
+    }
+  }
   fmt::print("{}", to_table(report));
-  if (json) {
-    json->write(to_json(report));
-    json->commit();
+  if (!trouble.empty()) {
+    static_cast<void>(std::fflush(stdout));
+    throw failure(trouble);
   }
-  if (csv) {
-    csv->write(to_csv(report));
-    csv->commit();
-  }
-  if (plot && !report.policies.empty()) {
-    draw(plot_script(report, kind), plot->part());
-    plot->commit();
-  }
+  return report.interrupted ? caught_interrupt() : 0;
 }
 
 }  // namespace kvkeep_eval

@@ -21,8 +21,9 @@ class compare_command {
   compare_command& operator=(compare_command&&) = delete;
   ~compare_command() = default;
 
-  // Compares, prints the table and writes the files, if the user named this subcommand.
-  void run_if_asked();
+  [[nodiscard]] bool asked() const { return command_->parsed(); }
+  // Does it; the signal that cut it short, or 0.
+  [[nodiscard]] int run();
 
  private:
   // A failure if two outputs are one file, or an output is an input.

@@ -1,6 +1,11 @@
 #include "contestant.hpp"
 
+#include "failure.hpp"
 #include "policy_step.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
 
 namespace kvkeep_eval {
 
@@ -8,7 +13,11 @@ contestant parse_contestant(const std::string& spec, std::size_t tokens) {
   if (spec == recompute::name || spec.starts_with(std::string(recompute::name) + ":")) {
     return {spec, value_or_fail(kvkeep::try_parse_preset<recompute>(spec), spec)};
   }
-  return {spec, value_or_fail(kvkeep::try_parse_policy(spec, {.max_tokens = tokens}), spec)};
+  auto policy = kvkeep::try_parse_policy(spec, {.max_tokens = tokens});
+  if (!policy && policy.error().argument() == "policy") {  // the library lists what it knows
+    throw failure(fmt::format("{}, {}", policy_failure(spec, policy.error()).what(), recompute::name));
+  }
+  return {spec, value_or_fail(std::move(policy), spec)};
 }
 
 }  // namespace kvkeep_eval

@@ -1,6 +1,7 @@
 #include "generate.hpp"
 
 #include "checkpoint.hpp"
+#include "contestant.hpp"
 #include "failure.hpp"
 #include "policy_step.hpp"
 #include "text.hpp"
@@ -62,6 +63,9 @@ void check_options(const generate_options& options) {
   }
   if (options.threads == 0 || options.threads > most_threads) {
     throw failure(fmt::format("threads is {}; it must be from 1 to {}", options.threads, most_threads));
+  }
+  if (options.policy.starts_with(recompute::name)) {
+    throw failure(fmt::format("policy {}: is no KV policy but an oracle of `compare`", options.policy));
   }
   if (const auto at = first_invalid_utf8(options.prompt)) {
     throw failure(fmt::format("the prompt is not UTF-8 text (byte {})", *at));

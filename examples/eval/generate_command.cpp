@@ -17,7 +17,7 @@ generate_command::generate_command(CLI::App& app) {
   add_model_options(*command, options_.model, options_.tokenizer, options_.threads);
   command->add_option("--prompt", options_.prompt, "Text to continue (default: none, right after BOS)");
   command->add_option("--tokens", options_.tokens, "The most tokens to generate, 1 or more")
-      ->check(whole_number())
+      ->check(whole_number(1, most_stream_tokens))
       ->required();
   command
       ->add_option("--policy", options_.policy,
@@ -25,10 +25,8 @@ generate_command::generate_command(CLI::App& app) {
       ->capture_default_str();
 }
 
-void generate_command::run_if_asked() const {
-  if (!command_->parsed()) {
-    return;
-  }
+int generate_command::run() const {
+  catch_interrupts();
   const auto print = [](std::string_view text) {
     fmt::print("{}", text);
     if (std::fflush(stdout) != 0) {
@@ -37,6 +35,7 @@ void generate_command::run_if_asked() const {
   };
   generate(options_, print, [] { return caught_interrupt() != 0; });
   print("\n");
+  return caught_interrupt();
 }
 
 }  // namespace kvkeep_eval

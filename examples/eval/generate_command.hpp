@@ -18,7 +18,9 @@ class generate_command {
   generate_command& operator=(generate_command&&) = delete;
   ~generate_command() = default;
 
-  void run_if_asked() const;
+  [[nodiscard]] bool asked() const { return command_->parsed(); }
+  // Does it; the signal that cut it short, or 0.
+  [[nodiscard]] int run() const;
 
  private:
   const CLI::App* command_;

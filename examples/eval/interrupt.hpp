@@ -3,7 +3,8 @@
 
 namespace kvkeep_eval {
 
-// From now on the first SIGINT (Ctrl-C) or SIGTERM is only noted; the second ends the program as it always did.
+// From now on the first SIGINT (Ctrl-C), SIGTERM or SIGHUP is only noted; the next ends the program as it always did. One
+// that the caller has the program ignore stays ignored. SIGPIPE becomes an error of what was written.
 void catch_interrupts();
 
 // The signal that was noted, or 0.

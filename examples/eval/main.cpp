@@ -3,7 +3,6 @@
 #include "compare_command.hpp"
 #include "failure.hpp"
 #include "generate_command.hpp"
-#include "interrupt.hpp"
 #include "policies_command.hpp"
 #include "random_model_command.hpp"
 
@@ -12,12 +11,21 @@
 
 #include <cstdio>
 #include <exception>
+#include <iostream>
+#include <new>
 
 namespace {
 
 constexpr int exit_failure = 1;        // something could not be read, written or done
 constexpr int exit_usage = 2;          // the command line is wrong
 constexpr int exit_interrupted = 128;  // plus the signal, as shells do
+
+// Everything written to standard output has arrived there.
+void flush_output() {
+  if (std::fflush(stdout) != 0 || !std::cout.flush()) {
+    throw kvkeep_eval::failure("standard output cannot be written");
+  }
+}
 
 int run(int argc, char** argv) {
   CLI::App app("Compares KV-cache eviction policies on a real model and a real text.", "kvkeep-eval");
@@ -33,17 +41,15 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : exit_usage;
+    const int code = app.exit(error);
+    flush_output();
+    return code == 0 ? 0 : exit_usage;
   }
-  kvkeep_eval::catch_interrupts();
-  compare.run_if_asked();
-  generate.run_if_asked();
-  policies.run_if_asked();
-  random_model.run_if_asked();
-  if (std::fflush(stdout) != 0) {
-    throw kvkeep_eval::failure("standard output cannot be written");
-  }
-  const int signal = kvkeep_eval::caught_interrupt();
+  const int signal = compare.asked()        ? compare.run()
+                     : generate.asked()     ? generate.run()
+                     : random_model.asked() ? random_model.run()
+                                            : policies.run();
+  flush_output();
   return signal == 0 ? 0 : exit_interrupted + signal;
 }
 
@@ -52,6 +58,9 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     return run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::fputs("kvkeep-eval: out of memory\n", stderr);
+    return exit_failure;
   } catch (const std::exception& error) {
     try {
       fmt::print(stderr, "kvkeep-eval: {}\n", error.what());

@@ -6,28 +6,20 @@
 
 namespace kvkeep_eval {
 
-// A file that appears whole or not at all. It is written beside its place, under a name that ends in ".part", and moved
-// there by commit(); without, nothing is left of it and what stood there before stays.
+// A file that appears whole or not at all, and keeps what stood there before until then.
 class output_file {
  public:
-  // A failure if the file cannot be made: a long run is not started for results that have nowhere to go.
-  explicit output_file(std::filesystem::path path);
-  output_file(const output_file&) = delete;
-  output_file(output_file&&) = delete;
-  output_file& operator=(const output_file&) = delete;
-  output_file& operator=(output_file&&) = delete;
-  ~output_file();
+  // Follows links. A failure if the file could not be written: a long run is not begun for results that have nowhere to go.
+  explicit output_file(const std::filesystem::path& path);
 
-  // Where a program that writes the file by itself puts its bytes.
-  [[nodiscard]] const std::filesystem::path& part() const noexcept { return part_; }
+  // The file itself, behind any links.
+  [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
 
-  void write(std::string_view bytes) const;
-  void commit();
+  // Puts `bytes` in the place of what is there: under another name beside it, then moved.
+  void replace(std::string_view bytes) const;
 
  private:
   std::filesystem::path path_;
-  std::filesystem::path part_;
-  bool committed_ = false;
 };
 
 }  // namespace kvkeep_eval

@@ -4,19 +4,9 @@
 
 #include <fmt/format.h>
 
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
-#include <cerrno>
-#include <cstdio>
 #include <string_view>
 #include <vector>
-
-extern "C" char** environ;
 
 namespace kvkeep_eval {
 
@@ -41,13 +31,19 @@ std::string data_block(const std::string& name, const std::string& lines) {
   return fmt::format("{} << EOD\n{}EOD\n", name, lines);
 }
 
+// The curve that a plot shows of a policy.
+const std::vector<curve_point>& curve_of(const policy_result& result) {
+  return result.sampled ? result.sampled->loss : result.loss;
+}
+
 // Points at the middle of their stretches: position and mean loss.
 std::string curve_lines(const policy_result& result) {
+  const std::vector<curve_point>& points = curve_of(result);
   std::string out;
-  for (std::size_t i = 0; i < result.loss.size(); ++i) {
-    const std::size_t begin = result.loss[i].position;
-    const std::size_t end = i + 1 < result.loss.size() ? result.loss[i + 1].position : result.tokens;
-    out += fmt::format("{} {}\n", std::max(1.0, static_cast<double>(begin + end) / 2), result.loss[i].mean);
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    const std::size_t begin = points[i].position;
+    const std::size_t end = i + 1 < points.size() ? points[i + 1].position : result.tokens;
+    out += fmt::format("{} {}\n", std::max(1.0, static_cast<double>(begin + end) / 2), points[i].mean);
   }
   return out;
 }
@@ -64,17 +60,18 @@ std::string lifeline_lines(const policy_result& result) {
 std::string curves(const comparison& report) {
   std::string plots;
   for (std::size_t i = 0; i < report.policies.size(); ++i) {
-    plots += fmt::format("{}$loss{} using 1:2 with lines linewidth 2 linetype {} title {}", i == 0 ? "plot " : ", ", i,
-                         i + 1, in_quotes(report.policies[i].spec));
+    plots +=
+        fmt::format("{}$loss{} using 1:2 with linespoints linewidth 2 pointtype 7 pointsize 0.25 linetype {} title {}",
+                    i == 0 ? "plot " : ", ", i, i + 1, in_quotes(report.policies[i].spec));
   }
   return fmt::format(
-      "set logscale x\nset xrange [16:{}]\nset xlabel 'position in the stream (tokens)'\n"
+      "set logscale x\nset xrange [{}:{}]\nset xlabel 'position in the stream (tokens)'\n"
       "set ylabel 'loss (nats per token)'\nset key top left noenhanced\nset grid\n"
       "set arrow 1 from {}, graph 0 to {}, graph 1 nohead dashtype 2\n"
       "set label 1 'trained length' at {}, graph 0.05 offset 0.5, 0\n{}\n"
       "unset arrow 1\nunset label 1\nunset logscale\nunset grid\nunset key\n",
-      std::max<std::size_t>(report.tokens, 32), report.trained_length, report.trained_length, report.trained_length,
-      plots);
+      std::min<std::size_t>(std::max<std::size_t>(report.tokens / 16, 1), 16), std::max<std::size_t>(report.tokens, 2),
+      report.trained_length, report.trained_length, report.trained_length, plots);
 }
 
 }  // namespace
@@ -87,6 +84,12 @@ picture picture_of(const std::filesystem::path& file) {
     return picture::png;
   }
   throw failure(fmt::format("plot is {}; its name must end in .svg or .png", file.string()));
+}
+
+std::string set_terminal(picture kind, int width, int height) {
+  return kind == picture::svg
+             ? fmt::format("set terminal svg size {},{} font 'sans,13' background 'white'\n", width, height)
+             : fmt::format("set terminal pngcairo size {},{} font 'sans,10'\n", width, height);
 }
 
 std::string plot_script(const comparison& report, picture kind) {
@@ -104,9 +107,7 @@ std::string plot_script(const comparison& report, picture kind) {
   const int height = curve_height + panel_height * static_cast<int>(panel_rows);
   const double below = static_cast<double>(height - curve_height) / height;  // share of the height
 
-  out += kind == picture::svg
-             ? fmt::format("set terminal svg size {},{} font 'sans,13' background 'white'\n", width, height)
-             : fmt::format("set terminal pngcairo size {},{} font 'sans,10'\n", width, height);
+  out += set_terminal(kind, width, height);
   out += fmt::format("set multiplot\nset origin 0, {}\nset size 1, {}\n", below, 1 - below);
   out += curves(report);
   out += fmt::format("set xrange [0:{}]\nset yrange [0:{}]\nset xtics {}\nset ytics {}\nset format '%.0s%c'\n",
@@ -125,79 +126,6 @@ std::string plot_script(const comparison& report, picture kind) {
         evicting[k] + 1);
   }
   return out + "unset multiplot\n";
-}
-
-namespace {
-
-// An open file of the system, closed at the end of its scope.
-class descriptor {
- public:
-  explicit descriptor(int fd) noexcept : fd_(fd) {}
-  descriptor(const descriptor&) = delete;
-  descriptor(descriptor&&) = delete;
-  descriptor& operator=(const descriptor&) = delete;
-  descriptor& operator=(descriptor&&) = delete;
-  ~descriptor() {
-    if (fd_ >= 0) {
-      ::close(fd_);
-    }
-  }
-  [[nodiscard]] int get() const noexcept { return fd_; }
-
- private:
-  int fd_;
-};
-
-// Runs gnuplot with this input and output; its exit status, or -1 if it cannot be run at all.
-int run_gnuplot(int input, int output) {
-  posix_spawn_file_actions_t actions;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
-  ::posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
-  std::array<char, 8> name{"gnuplot"};
-  std::array<char*, 2> arguments{name.data(), nullptr};
-  ::pid_t child = 0;
-  const int failed = ::posix_spawnp(&child, name.data(), &actions, nullptr, arguments.data(), environ);
-  ::posix_spawn_file_actions_destroy(&actions);
-  if (failed != 0) {
-    return -1;
-  }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-}
-
-// A temporary file that holds `text`, open at its begin.
-std::FILE* file_with(std::string_view text) {
-  std::FILE* const file = std::tmpfile();
-  if (file == nullptr || std::fwrite(text.data(), 1, text.size(), file) != text.size() || std::fflush(file) != 0) {
-    throw failure("no room for a temporary file");
-  }
-  std::rewind(file);
-  return file;
-}
-
-}  // namespace
-
-void require_gnuplot() {
-  const descriptor nowhere(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  if (run_gnuplot(nowhere.get(), nowhere.get()) != 0) {
-    throw failure("plot: gnuplot cannot be run (Debian: apt-get install gnuplot-nox)");
-  }
-}
-
-void draw(const std::string& script, const std::filesystem::path& file) {
-  std::FILE* const input = file_with(script);
-  const descriptor output(::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  const int status = output.get() < 0 ? 0 : run_gnuplot(::fileno(input), output.get());
-  std::fclose(input);
-  if (output.get() < 0) {
-    throw failure(fmt::format("{}: cannot be written", file.string()));
-  }
-  if (status != 0) {
-    throw failure(fmt::format("plot: gnuplot ended with status {}", status));
-  }
 }
 
 }  // namespace kvkeep_eval

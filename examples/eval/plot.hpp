@@ -14,15 +14,12 @@ enum class picture { svg, png };
 // The kind that a file's name asks for; a failure unless it ends in .svg or .png.
 [[nodiscard]] picture picture_of(const std::filesystem::path& file);
 
-// A failure unless gnuplot can be run.
-void require_gnuplot();
+// What tells gnuplot what to draw, and how large, in pixels.
+[[nodiscard]] std::string set_terminal(picture kind, int width, int height);
 
-// What gnuplot is told: the loss by position, a curve per policy, and below it one panel per policy that evicts, which
-// shows how long some tokens stayed.
+// What gnuplot is told: the loss by position, a curve per policy (of the positions that all have, if only some were
+// recomputed), and below it one panel per policy that evicts, which shows how long some tokens stayed.
 [[nodiscard]] std::string plot_script(const comparison& report, picture kind);
-
-// Runs a script by gnuplot, whose picture goes to `file`.
-void draw(const std::string& script, const std::filesystem::path& file);
 
 }  // namespace kvkeep_eval
 

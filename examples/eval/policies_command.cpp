@@ -24,10 +24,9 @@ std::string describe_policies() {
   return out;
 }
 
-void policies_command::run_if_asked() const {
-  if (command_->parsed()) {
-    fmt::print("{}", describe_policies());
-  }
+int policies_command::run() const {
+  fmt::print("{}", describe_policies());
+  return 0;
 }
 
 }  // namespace kvkeep_eval

@@ -16,7 +16,9 @@ class policies_command {
   explicit policies_command(CLI::App& app)
       : command_(app.add_subcommand("policies", "Lists the policies and their parameters")) {}
 
-  void run_if_asked() const;
+  [[nodiscard]] bool asked() const { return command_->parsed(); }
+  // Does it; the signal that cut it short, or 0.
+  [[nodiscard]] int run() const;
 
  private:
   const CLI::App* command_;

@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 namespace kvkeep_eval {
@@ -13,7 +15,21 @@ namespace {
 constexpr std::chrono::milliseconds between_updates{200};
 constexpr std::chrono::seconds speed_window{10};
 
+// Columns of the terminal behind stderr.
+std::size_t terminal_columns() {
+  constexpr std::size_t usual = 80;
+  ::winsize size{};
+  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : usual;
+}
+
 }  // namespace
+
+std::string progress_text(const progress& at, std::string_view left, std::size_t columns) {
+  std::string out =
+      fmt::format("[{}/{}] {} of {} tokens{}: {}", at.policy, at.policies, at.done, at.total, left, at.spec);
+  out.resize(std::min(out.size(), std::max<std::size_t>(columns, 2) - 1));  // the spec's end is what can be missed
+  return out;
+}
 
 progress_line::progress_line() : shown_(::isatty(STDERR_FILENO) != 0) {}
 
@@ -43,7 +59,7 @@ void progress_line::show(const progress& at) {
     since_ = now;
     since_done_ = at.done;
   }
-  fmt::print(stderr, "\r\x1b[K[{}/{}] {}: {} of {} tokens{}", at.policy, at.policies, at.spec, at.done, at.total, left);
+  fmt::print(stderr, "\r\x1b[K{}", progress_text(at, left, terminal_columns()));
   std::fflush(stderr);
 }
 

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 namespace kvkeep_eval {
 
@@ -32,6 +33,9 @@ class progress_line {
   clock::time_point since_;     // the speed is taken from here ...
   std::size_t since_done_ = 0;  // ... where so many tokens were done
 };
+
+// What the line says, cut to one less than the columns of the terminal: a full line would wrap.
+[[nodiscard]] std::string progress_text(const progress& at, std::string_view left, std::size_t columns);
 
 // Seconds as people say them: "7 s", "3 min 20 s", "2 h 05 min".
 [[nodiscard]] std::string duration_text(double seconds);

@@ -77,10 +77,10 @@ std::uint16_t upper_half(float x) noexcept {
   return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(x) >> 16U);
 }
 
-void write_tensor(std::ofstream& file, const tensor& t, std::mt19937& random) {
+void write_tensor(std::ofstream& file, const tensor& t, std::mt19937& random, const std::function<bool()>& stop) {
   std::vector<std::uint16_t> row(t.inputs(), upper_half(1.0F));
   const float spread = 2.0F * std::sqrt(3.0F / static_cast<float>(t.inputs()));  // of numbers with variance 1 / inputs
-  for (std::size_t first = 0; first < t.elements(); first += row.size()) {
+  for (std::size_t first = 0; first < t.elements() && !(stop && stop()); first += row.size()) {
     if (t.shape.size() == 2) {
       for (std::uint16_t& x : row) {
         x = upper_half((static_cast<float>(random() >> 8U) * 0x1p-24F - 0.5F) * spread);
@@ -143,7 +143,7 @@ void require_written(std::ofstream& file, const std::filesystem::path& path) {
 
 }  // namespace
 
-std::size_t write_random_model(const random_model_options& options) {
+std::size_t write_random_model(const random_model_options& options, const std::function<bool()>& stop) {
   const tokenizer pieces(options.tokenizer);
   const std::optional<token> begin = pieces.begin_of_stream();
   if (!begin) {
@@ -166,7 +166,10 @@ std::size_t write_random_model(const random_model_options& options) {
   std::mt19937 random(static_cast<std::mt19937::result_type>(options.seed));
   std::size_t count = 0;
   for (const tensor& t : tensors) {
-    write_tensor(weights, t, random);
+    write_tensor(weights, t, random, stop);
+    if (stop && stop()) {
+      return 0;
+    }
     count += t.elements();
     if (!weights) {
       break;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 
 namespace kvkeep_eval {
 
@@ -23,8 +24,8 @@ struct random_model_options {
 
 // Writes such a model in Hugging Face's form: weights uniform with variance 1 / inputs, in bf16, the output tied to the
 // embedding, norms 1. A failure, which leaves nothing behind, if the shape is no model's or the directory exists. Returns
-// the number of weights.
-std::size_t write_random_model(const random_model_options& options);
+// the number of weights. `stop`, which may be empty, is asked now and then: true leaves nothing behind, and returns 0.
+std::size_t write_random_model(const random_model_options& options, const std::function<bool()>& stop = {});
 
 }  // namespace kvkeep_eval
 

@@ -18,7 +18,9 @@ class random_model_command {
   random_model_command& operator=(random_model_command&&) = delete;
   ~random_model_command() = default;
 
-  void run_if_asked() const;
+  [[nodiscard]] bool asked() const { return command_->parsed(); }
+  // Does it; the signal that cut it short, or 0.
+  [[nodiscard]] int run() const;
 
  private:
   const CLI::App* command_;

@@ -25,16 +25,25 @@ struct memory_sample {
 
 // All that was measured while one policy ran.
 struct stream_record {
-  // Takes its memory at once, so that a policy's own growth is all that shows in the process's.
-  stream_record(std::size_t longest, std::size_t expected_steps)
-      : losses(longest, std::numeric_limits<float>::quiet_NaN()) {
-    steps.reserve(expected_steps);
+  // Takes the memory of the losses at once, so that a policy's own growth is all that shows in the process's.
+  explicit stream_record(std::size_t longest) : losses(longest, std::numeric_limits<float>::quiet_NaN()) {}
+
+  // Takes that of the steps; every page of it is touched.
+  void expect_steps(std::size_t count) {
+    steps.resize(count);
+    steps.clear();
+  }
+  // Gives it back.
+  void forget_steps() {
+    steps = {};
+    memory = {};
   }
 
   std::vector<float> losses;  // nats by query position, [tokens]; not a number where none was measured
   std::vector<step_cost> steps;
   std::vector<memory_sample> memory;
   std::size_t tokens = 0;  // seen
+  bool full = false;       // the stream went on, but the cache was full
   std::size_t kept_tokens = 0;
   std::size_t kv_bytes = 0;
   double seconds = 0;

@@ -13,8 +13,8 @@ struct curve_point {
   std::size_t position = 0;   // the first of them
   double mean = 0;            // loss, nats
   std::size_t count = 0;      // losses measured, at least one
-  double step_ms = 0;         // median duration of the steps that began here
-  std::size_t rss_bytes = 0;  // resident memory after the last of them; 0 where the system does not tell
+  double step_ms = 0;         // median duration of the steps that began here, or of those before
+  std::size_t rss_bytes = 0;  // resident memory after one of them; 0 where the system does not tell
 };
 
 // A policy against the baseline, on the positions where both have a loss, those beyond the trained length if there are any.
@@ -29,6 +29,7 @@ struct sampled_perplexity {
   std::size_t positions = 0;
   double total = 0;
   std::optional<double> beyond_trained;
+  std::vector<curve_point> loss;  // at those positions alone, without costs
 };
 
 // How long a token stayed in the cache; one token in many is watched.
@@ -40,12 +41,13 @@ struct lifeline {
 // One policy's row of the report.
 struct policy_result {
   std::string spec;
-  bool oracle = false;     // `recompute`, which is no KV policy
-  std::size_t tokens = 0;  // of the stream that it saw; fewer than asked if it was interrupted or its cache is full
+  bool oracle = false;          // `recompute`, which is no KV policy
+  std::size_t tokens = 0;       // of the stream that it saw
+  bool full = false;            // it ended before the stream because its cache was full
   std::size_t kept_tokens = 0;  // held after the last step
   std::size_t kv_bytes = 0;
-  double perplexity = 0;
-  std::optional<double> perplexity_beyond_trained;  // nothing if it saw no position beyond the trained length
+  std::optional<double> perplexity;                 // nothing for the oracle, which sees but a sample
+  std::optional<double> perplexity_beyond_trained;  // nothing without a position there, or for the oracle
   double tokens_per_second = 0;
   double step_ms_p50 = 0;
   double step_ms_p99 = 0;
@@ -67,6 +69,7 @@ struct comparison {
   std::size_t recompute_every = 0;  // positions; 0 without `recompute`
   std::string baseline;             // its spec
   bool interrupted = false;
+  std::string error;  // what ended the comparison before its time; empty if nothing did
   std::vector<policy_result> policies;
 };
 

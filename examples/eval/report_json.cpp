@@ -16,9 +16,14 @@ json or_null(const std::optional<T>& value) {
 }
 
 json to_json_value(const sampled_perplexity& sampled) {
+  json loss = json::array();
+  for (const curve_point& point : sampled.loss) {
+    loss.push_back({{"position", point.position}, {"mean", point.mean}, {"count", point.count}});
+  }
   return {{"positions", sampled.positions},
           {"perplexity", sampled.total},
-          {"perplexity_beyond_trained", or_null(sampled.beyond_trained)}};
+          {"perplexity_beyond_trained", or_null(sampled.beyond_trained)},
+          {"loss", loss}};
 }
 
 json to_json_value(const paired_difference& paired) {
@@ -42,7 +47,7 @@ json to_json_value(const policy_result& result) {
           {"tokens", result.tokens},
           {"kept_tokens", result.kept_tokens},
           {"kv_bytes", result.kv_bytes},
-          {"perplexity", result.perplexity},
+          {"perplexity", or_null(result.perplexity)},
           {"perplexity_beyond_trained", or_null(result.perplexity_beyond_trained)},
           {"tokens_per_second", result.tokens_per_second},
           {"step_ms", {{"p50", result.step_ms_p50}, {"p99", result.step_ms_p99}}},
@@ -69,6 +74,7 @@ std::string to_json(const comparison& report) {
                  {"recompute_every", report.recompute_every == 0 ? json() : json(report.recompute_every)},
                  {"baseline", report.baseline},
                  {"interrupted", report.interrupted},
+                 {"error", report.error.empty() ? json() : json(report.error)},
                  {"policies", policies}};
   // A file name need not be UTF-8; JSON must.
   return out.dump(2, ' ', false, json::error_handler_t::replace) + "\n";

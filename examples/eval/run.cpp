@@ -75,24 +75,24 @@ class eviction_watch {
   std::map<std::size_t, std::size_t> fates_;  // token to the stream's length when it was evicted
 };
 
-float finite_loss(const matrix& logits, Eigen::Index row, token target, std::size_t position) {
+float finite_loss(const matrix& logits, Eigen::Index row, token target, std::size_t position, const std::string& spec) {
   const double nats = loss(logits, row, target);
   if (!std::isfinite(nats)) {
-    throw failure(fmt::format("the loss at position {} is not finite", position));
+    throw failure(fmt::format("policy {}: the loss at position {} is not finite", spec, position));
   }
   return static_cast<float>(nats);
 }
 
 // Notes the losses of the queries that gave `states`, [queries, hidden], the first of which stands at `position`.
 void add_losses(const run_input& input, const matrix& states, std::size_t position, matrix& logits,
-                std::vector<float>& losses) {
+                const std::string& spec, std::vector<float>& losses) {
   const auto queries = static_cast<std::size_t>(states.rows());
   for (std::size_t first = 0; first < queries; first += logit_rows) {
     const std::size_t count = std::min(logit_rows, queries - first);
     input.model.logits(states, first, count, logits);
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t at = position + first + i;
-      losses[at] = finite_loss(logits, index(i), input.stream[at + 1], at);
+      losses[at] = finite_loss(logits, index(i), input.stream[at + 1], at, spec);
     }
   }
 }
@@ -118,10 +118,10 @@ class memory_log {
 
 }  // namespace
 
-stream_record run_policy(const run_input& input, const kvkeep::any_policy& policy, std::size_t limit,
-                         const std::string& spec) {
+void run_policy(const run_input& input, const kvkeep::any_policy& policy, std::size_t limit, const std::string& spec,
+                stream_record& record) {
   const std::size_t tokens = std::min(limit, input.tokens());
-  stream_record record(input.tokens(), tokens / input.chunk + 1);
+  record.expect_steps(tokens / input.chunk + 1);
   eviction_watch watch(input.tokens());
   memory_log memory(input.tokens());
   const peak_memory peak;
@@ -134,7 +134,7 @@ stream_record run_policy(const run_input& input, const kvkeep::any_policy& polic
     const std::size_t count = std::min(input.chunk, tokens - first);
     const stopwatch step;
     const matrix states = run_model_step(input.model, cache, input.stream.subspan(first, count), spec);
-    add_losses(input, states, first, logits, record.losses);
+    add_losses(input, states, first, logits, spec, record.losses);
     record.steps.push_back({first, static_cast<float>(step.seconds() * 1e3)});
     record.tokens = first + count;
     memory.step_done(first, record);
@@ -146,15 +146,16 @@ stream_record run_policy(const run_input& input, const kvkeep::any_policy& polic
   record.peak_rss_bytes = peak.bytes();
   record.kept_tokens = cache.held().size();
   record.kv_bytes = cache.bytes().keys + cache.bytes().values;
+  record.full = record.tokens == tokens && tokens < input.tokens();
   watch.finish(record.tokens, record);
-  return record;
 }
 
-stream_record run_recompute(const run_input& input, std::size_t window, std::size_t every, const std::string& spec) {
+void run_recompute(const run_input& input, std::size_t window, std::size_t every, const std::string& spec,
+                   stream_record& record) {
   const std::size_t tokens = input.tokens();
   const std::size_t longest = std::min(window, tokens);
   const std::size_t chunk = std::min(longest, largest_chunk);  // whatever the others' steps: a window comes at once
-  stream_record record(tokens, tokens / every + 1);
+  record.expect_steps(tokens / every + 1);
   memory_log memory(tokens);
   const peak_memory peak;
   kvkeep::any_cache cache = make_model_cache(input.model.config(), kvkeep::dense{.max_tokens = longest}, chunk, spec);
@@ -175,7 +176,7 @@ stream_record run_recompute(const run_input& input, std::size_t window, std::siz
       states = run_model_step(input.model, cache, input.stream.subspan(first, std::min(chunk, end - first)), spec);
     }
     input.model.logits(states, static_cast<std::size_t>(states.rows()) - 1, 1, logits);
-    record.losses[at] = finite_loss(logits, 0, input.stream[end], at);
+    record.losses[at] = finite_loss(logits, 0, input.stream[end], at, spec);
     record.steps.push_back({at, static_cast<float>(step.seconds() * 1e3)});
     record.tokens = end;
     memory.step_done(at, record);
@@ -188,7 +189,6 @@ stream_record run_recompute(const run_input& input, std::size_t window, std::siz
   record.peak_rss_bytes = peak.bytes();
   record.kept_tokens = cache.held().size();
   record.kv_bytes = cache.bytes().keys + cache.bytes().values;
-  return record;
 }
 
 }  // namespace kvkeep_eval

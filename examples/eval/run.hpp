@@ -25,15 +25,17 @@ struct run_input {
   [[nodiscard]] std::size_t tokens() const noexcept { return stream.size() - 1; }
 };
 
+// Both fill a new record of input.tokens() losses.
+
 // Streams the text through the model with `policy` as its attention; the first `limit` tokens of it.
-[[nodiscard]] stream_record run_policy(const run_input& input, const kvkeep::any_policy& policy, std::size_t limit,
-                                       const std::string& spec);
+void run_policy(const run_input& input, const kvkeep::any_policy& policy, std::size_t limit, const std::string& spec,
+                stream_record& record);
 
 // Sliding window with re-computation: at every `every`-th position a fresh dense run over the last `window` tokens, the
 // query included, at positions 0, 1, ... An oracle and no KV policy: it pays for the whole window at each position.
 // Source: Xiao et al. 2024, arXiv 2309.17453, figure 1c.
-[[nodiscard]] stream_record run_recompute(const run_input& input, std::size_t window, std::size_t every,
-                                          const std::string& spec);
+void run_recompute(const run_input& input, std::size_t window, std::size_t every, const std::string& spec,
+                   stream_record& record);
 
 }  // namespace kvkeep_eval
 

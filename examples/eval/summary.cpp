@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace kvkeep_eval {
 
@@ -77,38 +78,38 @@ std::vector<std::size_t> curve_begins(std::size_t tokens) {
   return begins;
 }
 
-std::vector<curve_point> curve(const stream_record& record) {
-  const std::vector<std::size_t> begins = curve_begins(record.losses.size());
+std::vector<curve_point> curve(const stream_record& record, std::span<const float> losses, std::size_t least) {
+  const std::vector<std::size_t> begins = curve_begins(losses.size());
   std::vector<curve_point> points;
   auto step = record.steps.begin();
   auto memory = record.memory.begin();
-  double last_step_ms = 0;
-  std::size_t last_rss = 0;
+  std::vector<float> milliseconds;
+  curve_point next;
+  tally nats;
   for (std::size_t i = 0; i < begins.size(); ++i) {
-    const std::size_t end = i + 1 < begins.size() ? begins[i + 1] : record.losses.size();
-    tally losses;
+    const std::size_t end = i + 1 < begins.size() ? begins[i + 1] : losses.size();
     for (std::size_t at = begins[i]; at < end; ++at) {
-      if (measured(record.losses[at])) {
-        losses.add(static_cast<double>(record.losses[at]));
+      if (measured(losses[at])) {
+        nats.add(static_cast<double>(losses[at]));
       }
     }
-    std::vector<float> milliseconds;
     for (; step != record.steps.end() && step->position < end; ++step) {
       milliseconds.push_back(step->milliseconds);
     }
     for (; memory != record.memory.end() && memory->position < end; ++memory) {
-      last_rss = memory->rss_bytes;
+      next.rss_bytes = memory->rss_bytes;
     }
+    if (nats.count == 0 || (nats.count < least && end < losses.size())) {
+      continue;
+    }
+    next.mean = nats.mean();
+    next.count = nats.count;
     if (!milliseconds.empty()) {  // otherwise a step that began earlier goes on
-      last_step_ms = quantile(std::move(milliseconds), 0.5);
+      next.step_ms = quantile(std::exchange(milliseconds, {}), 0.5);
     }
-    if (losses.count > 0) {
-      points.push_back({.position = begins[i],
-                        .mean = losses.mean(),
-                        .count = losses.count,
-                        .step_ms = last_step_ms,
-                        .rss_bytes = last_rss});
-    }
+    points.push_back(next);
+    next.position = end;
+    nats = {};
   }
   return points;
 }

@@ -22,8 +22,10 @@ namespace kvkeep_eval {
 // end belongs to the last.
 [[nodiscard]] std::vector<std::size_t> curve_begins(std::size_t tokens);
 
-// The curve of one policy: a point for every stretch in which a loss was measured.
-[[nodiscard]] std::vector<curve_point> curve(const stream_record& record);
+// The curve of `losses`, which are those of `record` or some of them: a point for every stretch in which a loss was measured.
+// Stretches are joined until they have `least` of them, but for the last.
+[[nodiscard]] std::vector<curve_point> curve(const stream_record& record, std::span<const float> losses,
+                                             std::size_t least = 1);
 
 // The mean of losses[i] - baseline[i] over the positions from `first` on where both were measured; nothing without any.
 // Its standard error comes from the means of up to 100 batches of equal length, at least 64 positions each, because

@@ -47,12 +47,11 @@ struct column {
 
 std::vector<column> columns(const comparison& report) {
   const std::string beyond = fmt::format("beyond {}", report.trained_length);
-  std::vector<column> out{
-      {"policy", [](const policy_result& r) { return r.spec; }},
-      {"tokens kept", [](const policy_result& r) { return grouped(r.kept_tokens); }},
-      {"KV bytes", [](const policy_result& r) { return grouped(r.kv_bytes); }},
-      {"perplexity", [](const policy_result& r) { return r.oracle ? "-" : fixed(r.perplexity); }},
-      {beyond, [](const policy_result& r) { return r.oracle ? "-" : fixed(r.perplexity_beyond_trained); }}};
+  std::vector<column> out{{"policy", [](const policy_result& r) { return r.spec; }},
+                          {"tokens kept", [](const policy_result& r) { return grouped(r.kept_tokens); }},
+                          {"KV bytes", [](const policy_result& r) { return grouped(r.kv_bytes); }},
+                          {"perplexity", [](const policy_result& r) { return fixed(r.perplexity); }},
+                          {beyond, [](const policy_result& r) { return fixed(r.perplexity_beyond_trained); }}};
   if (report.recompute_every != 0) {
     out.push_back({"sampled", [](const policy_result& r) { return r.sampled ? fixed(r.sampled->total) : "-"; }});
     out.push_back({beyond, [](const policy_result& r) { return r.sampled ? fixed(r.sampled->beyond_trained) : "-"; }});
@@ -94,16 +93,25 @@ std::string rows(const comparison& report) {
   return out;
 }
 
+std::string baseline_note(const comparison& report) {
+  const std::string from =
+      report.tokens > report.trained_length ? fmt::format(" from {} on", report.trained_length) : std::string();
+  std::size_t most = 0;
+  for (const policy_result& result : report.policies) {
+    most = std::max(most, result.paired ? result.paired->positions : 0);
+  }
+  return fmt::format("loss - baseline: nats per token less those of {}, at the positions of both{} ({})\n",
+                     report.baseline, from, most == 0 ? "there are none" : fmt::format("up to {}", grouped(most)));
+}
+
 // What the rows mean, a line each, as far as it applies.
 std::string notes(const comparison& report) {
-  std::string out;
-  const auto paired = std::find_if(report.policies.begin(), report.policies.end(),
-                                   [](const policy_result& r) { return r.paired.has_value(); });
-  if (paired != report.policies.end()) {
-    out += fmt::format("loss - baseline: nats per token less those of {}, at the positions of both {}(up to {})\n",
-                       report.baseline,
-                       report.tokens > report.trained_length ? fmt::format("from {} on ", report.trained_length) : "",
-                       grouped(paired->paired->positions));
+  if (report.policies.empty()) {
+    return report.interrupted ? "interrupted before anything was measured\n" : "";
+  }
+  std::string out = fmt::format("KV bytes: room for the tokens kept and for one step of up to {}\n", report.chunk);
+  if (report.policies.size() > 1) {
+    out += baseline_note(report);
   }
   if (report.recompute_every != 0) {
     out += fmt::format(
@@ -112,9 +120,8 @@ std::string notes(const comparison& report) {
   }
   for (const policy_result& result : report.policies) {
     if (result.tokens < report.tokens) {
-      out += fmt::format(
-          "{}: {} of {} tokens{}\n", result.spec, grouped(result.tokens), grouped(report.tokens),
-          report.interrupted && &result == &report.policies.back() ? ", interrupted" : ", then its cache is full");
+      out += fmt::format("{}: {} of {} tokens, {}\n", result.spec, grouped(result.tokens), grouped(report.tokens),
+                         result.full ? "then its cache was full" : "then interrupted");
     }
   }
   if (report.interrupted) {
@@ -160,7 +167,7 @@ std::string to_csv(const comparison& report) {
     const sampled_perplexity sampled = r.sampled.value_or(sampled_perplexity{});
     const paired_difference paired = r.paired.value_or(paired_difference{});
     out += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", field(r.spec), r.tokens, r.kept_tokens,
-                       r.kv_bytes, r.perplexity, or_empty(r.perplexity_beyond_trained),
+                       r.kv_bytes, or_empty(r.perplexity), or_empty(r.perplexity_beyond_trained),
                        r.sampled ? fmt::to_string(sampled.positions) : "",
                        r.sampled ? fmt::to_string(sampled.total) : "", or_empty(sampled.beyond_trained),
                        r.paired ? fmt::to_string(paired.mean) : "", or_empty(paired.standard_error),

@@ -67,6 +67,10 @@ std::string read_text(const std::filesystem::path& path) {
   if (const auto where = first_invalid_utf8(text)) {
     throw failure(fmt::format("{}: is not UTF-8 text (byte {} begins no valid character)", path.string(), *where));
   }
+  if (const std::size_t zero = text.find('\0'); zero != std::string::npos) {
+    throw failure(
+        fmt::format("{}: is not UTF-8 text (byte {} is 0, as in UTF-16 or a binary file)", path.string(), zero));
+  }
   if (text.find_first_not_of(white_space) == std::string::npos) {
     throw failure(fmt::format("{}: has no text", path.string()));
   }

@@ -1,11 +1,16 @@
 // What a comparison is written as: the table, CSV, JSON, the plot's script, and files that appear whole or not at all.
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
 
+#include <nlohmann/json.hpp>
+
+#include "gnuplot.hpp"
 #include "output_file.hpp"
 #include "plot.hpp"
 #include "progress_line.hpp"
@@ -34,6 +39,7 @@ comparison example() {
                     .recompute_every = 10,
                     .baseline = "recompute:window=9",
                     .interrupted = false,
+                    .error = {},
                     .policies = {}};
   policy_result dense;
   dense.spec = "dense:max_tokens=500";
@@ -41,12 +47,13 @@ comparison example() {
   dense.kept_tokens = 500;
   dense.kv_bytes = 1234567;
   dense.perplexity = 10.25;
+  dense.full = true;
   dense.perplexity_beyond_trained = 11.5;
   dense.tokens_per_second = 1234.75;
   dense.step_ms_p50 = 1.5;
   dense.step_ms_p99 = 2.5;
   dense.peak_rss_bytes = 3U << 20U;
-  dense.sampled = {.positions = 50, .total = 9.75, .beyond_trained = 8.5};
+  dense.sampled = {.positions = 50, .total = 9.75, .beyond_trained = 8.5, .loss = {}};
   dense.paired = {.positions = 24, .mean = 0.25, .standard_error = 0.125};
   dense.loss = {{.position = 0, .mean = 2.5, .count = 16, .step_ms = 1.25, .rss_bytes = 77},
                 {.position = 16, .mean = 3.5, .count = 484, .step_ms = 1.75, .rss_bytes = 88}};
@@ -60,6 +67,7 @@ comparison example() {
   policy_result oracle = window;
   oracle.spec = "recompute:window=9";
   oracle.oracle = true;
+  oracle.perplexity.reset();
   oracle.evicted = 0;
   oracle.lifelines.clear();
   report.policies = {dense, window, oracle};
@@ -83,7 +91,7 @@ TEST(Table, SaysWhatWasMeasured) {
       << table;
   EXPECT_TRUE(has(table, "less those of recompute:window=9, at the positions of both from 256 on (up to 24)\n"));
   EXPECT_TRUE(has(table, "one position in 10"));
-  EXPECT_TRUE(has(table, "\ndense:max_tokens=500: 500 of 1,000 tokens, then its cache is full\n"));
+  EXPECT_TRUE(has(table, "\ndense:max_tokens=500: 500 of 1,000 tokens, then its cache was full\n"));
   EXPECT_FALSE(has(table, "interrupted"));
 }
 
@@ -92,13 +100,14 @@ TEST(Table, OfOnePolicyHasNoComparisons) {
   report.policies.resize(1);
   report.recompute_every = 0;
   report.interrupted = true;
+  report.policies[0].full = false;
   report.policies[0].paired.reset();
   const std::string table = to_table(report);
   EXPECT_FALSE(has(table, "baseline"));
   EXPECT_FALSE(has(table, "sampled"));
-  EXPECT_TRUE(has(table, "500 of 1,000 tokens, interrupted\n"));
+  EXPECT_TRUE(has(table, "500 of 1,000 tokens, then interrupted\n"));
   report.policies.clear();
-  EXPECT_TRUE(has(to_table(report), "interrupted: policies that are not listed had not begun"));
+  EXPECT_TRUE(has(to_table(report), "interrupted before anything was measured"));
 }
 
 TEST(Csv, HasALinePerPolicy) {
@@ -110,37 +119,51 @@ TEST(Csv, HasALinePerPolicy) {
   EXPECT_TRUE(has(csv, "\n\"it's,\"\"odd\"\"\",1000,0,0,7,,,,,,,0,0,0,\n")) << csv;
 }
 
-TEST(Json, IsTheWholeReport) {
-  const std::string json = to_json(example());
-  for (const char* const part : {"\"machine\": \"a machine\"",
-                                 "\"trained_length\": 256",
-                                 "\"spec\": \"dense:max_tokens=500\"",
-                                 "\"kept_tokens\": 500",
-                                 "\"kv_bytes\": 1234567",
-                                 "\"perplexity\": 10.25",
-                                 "\"perplexity_beyond_trained\": 11.5",
-                                 "\"tokens_per_second\": 1234.75",
-                                 "\"p50\": 1.5",
-                                 "\"p99\": 2.5",
-                                 "\"peak_rss_bytes\": 3145728",
-                                 "\"standard_error\": 0.125",
-                                 "\"evicted_tokens\": 900",
-                                 "\"evicted_at\": 100",
-                                 "\"evicted_at\": null",
-                                 "\"peak_rss_bytes\": null",
-                                 "\"position\": 16",
-                                 "\"mean\": 3.5",
-                                 "\"count\": 484",
-                                 "\"interrupted\": false"}) {
-    EXPECT_TRUE(has(json, part)) << part;
-  }
+TEST(Json, HasTheSchema) {
+  const nlohmann::json json = nlohmann::json::parse(to_json(example()));
+  EXPECT_EQ(json.at("machine"), "a machine");
+  EXPECT_EQ(json.at("model"), "m");
+  EXPECT_EQ(json.at("tokens"), 1000);
+  EXPECT_EQ(json.at("trained_length"), 256);
+  EXPECT_EQ(json.at("interrupted"), false);
+  EXPECT_TRUE(json.at("error").is_null());
+  ASSERT_EQ(json.at("policies").size(), 3U);
+  const nlohmann::json& dense = json.at("policies").at(0);
+  EXPECT_EQ(dense.at("spec"), "dense:max_tokens=500");
+  EXPECT_EQ(dense.at("kept_tokens"), 500);
+  EXPECT_EQ(dense.at("kv_bytes"), 1234567);
+  EXPECT_EQ(dense.at("perplexity"), 10.25);
+  EXPECT_EQ(dense.at("perplexity_beyond_trained"), 11.5);
+  EXPECT_EQ(dense.at("tokens_per_second"), 1234.75);
+  EXPECT_EQ(dense.at("step_ms").at("p50"), 1.5);
+  EXPECT_EQ(dense.at("step_ms").at("p99"), 2.5);
+  EXPECT_EQ(dense.at("peak_rss_bytes"), 3 << 20);
+  EXPECT_EQ(dense.at("sampled").at("perplexity"), 9.75);
+  EXPECT_EQ(dense.at("loss_difference").at("standard_error"), 0.125);
+  ASSERT_EQ(dense.at("loss").size(), 2U);
+  EXPECT_EQ(dense.at("loss").at(1).at("position"), 16);
+  EXPECT_EQ(dense.at("loss").at(1).at("mean"), 3.5);
+  EXPECT_EQ(dense.at("loss").at(1).at("count"), 484);
+  const nlohmann::json& window = json.at("policies").at(1);
+  EXPECT_TRUE(window.at("peak_rss_bytes").is_null());
+  EXPECT_TRUE(window.at("perplexity_beyond_trained").is_null());
+  EXPECT_TRUE(window.at("sampled").is_null());
+  EXPECT_EQ(window.at("evicted_tokens"), 900);
+  EXPECT_EQ(window.at("lifelines").at(0).at("evicted_at"), 100);
+  EXPECT_TRUE(window.at("lifelines").at(1).at("evicted_at").is_null());
+  EXPECT_TRUE(json.at("policies").at(2).at("perplexity").is_null());
+
   comparison odd = example();
   odd.model = "\xff";  // a file name need not be UTF-8
-  EXPECT_TRUE(has(to_json(odd), "\xEF\xBF\xBD"));
+  odd.error = "why";
+  EXPECT_EQ(nlohmann::json::parse(to_json(odd)).at("model"), "\xEF\xBF\xBD");
+  EXPECT_EQ(nlohmann::json::parse(to_json(odd)).at("error"), "why");
 }
 
 TEST(Plot, HasACurvePerPolicyAndAPanelPerPolicyThatEvicts) {
-  const std::string script = plot_script(example(), kvkeep_eval::picture::svg);
+  comparison report = example();
+  report.policies[0].sampled.reset();
+  const std::string script = plot_script(report, kvkeep_eval::picture::svg);
   EXPECT_TRUE(has(script, "$loss0 << EOD\n8 2.5\n258 3.5\nEOD\n")) << script;
   EXPECT_TRUE(has(script, "$life1 << EOD\n0 0 100 0\n950 950 50 0\nEOD\n")) << script;
   EXPECT_FALSE(has(script, "$life0"));
@@ -150,25 +173,39 @@ TEST(Plot, HasACurvePerPolicyAndAPanelPerPolicyThatEvicts) {
   EXPECT_TRUE(has(plot_script(example(), kvkeep_eval::picture::png), "set terminal pngcairo"));
 }
 
+TEST(Plot, ShowsOnlyThePositionsThatAllHave) {
+  comparison report = example();
+  report.policies[0].sampled->loss = {{.position = 0, .mean = 7.5, .count = 20, .step_ms = 0, .rss_bytes = 0}};
+  EXPECT_TRUE(has(plot_script(report, kvkeep_eval::picture::svg), "$loss0 << EOD\n250 7.5\nEOD\n"));
+}
+
 TEST(Plot, IsDrawnByGnuplot) {
+  using kvkeep_eval::draw;
+  using kvkeep_eval::picture;
   try {
-    kvkeep_eval::require_gnuplot();
+    kvkeep_eval::require_gnuplot(picture::svg);
+    kvkeep_eval::require_gnuplot(picture::png);
   } catch (const std::exception& error) {
     GTEST_SKIP() << error.what();
   }
-  const temporary_directory directory;
-  const auto svg = directory.path() / "a.svg";
-  kvkeep_eval::draw(plot_script(example(), kvkeep_eval::picture::svg), svg);
-  const std::string drawn = contents(svg);
-  EXPECT_TRUE(has(drawn, "<svg"));
-  EXPECT_TRUE(has(drawn, "</svg>"));
-  EXPECT_TRUE(has(drawn, "dense:max_tokens=500"));
-  EXPECT_TRUE(has(drawn, "trained length"));
-
-  const auto png = directory.path() / "a.png";
-  kvkeep_eval::draw(plot_script(example(), kvkeep_eval::picture::png), png);
-  EXPECT_EQ(contents(png).substr(0, 4), "\x89PNG");
-  expect_failure([&] { kvkeep_eval::draw("set nonsense nonsense\n", png); }, {"gnuplot ended with status"});
+  comparison report = example();
+  report.policies[0].sampled.reset();
+  const std::string svg = draw(plot_script(report, picture::svg), picture::svg);
+  EXPECT_TRUE(has(svg, "<svg"));
+  EXPECT_TRUE(has(svg, "dense:max_tokens=500"));
+  EXPECT_TRUE(has(svg, "trained length"));
+  EXPECT_EQ(draw(plot_script(report, picture::png), picture::png).substr(0, 4), "\x89PNG");
+  for (const std::size_t tokens : {1U, 2U, 20U, 31U}) {  // streams that end before a curve's usual begin
+    report.tokens = tokens;
+    for (auto& policy : report.policies) {
+      policy.tokens = tokens;
+      policy.loss.resize(1);
+    }
+    EXPECT_TRUE(has(draw(plot_script(report, picture::svg), picture::svg), "<svg")) << tokens;
+  }
+  expect_failure([&] { static_cast<void>(draw("set nonsense nonsense\n", picture::png)); },
+                 {"gnuplot ended with status", "unrecognized option"});
+  expect_failure([&] { static_cast<void>(draw("print 'no picture'\n", picture::svg)); }, {"incomplete"});
 }
 
 TEST(Plot, KnowsItsKindByTheName) {
@@ -188,28 +225,58 @@ TEST(Progress, SaysHowLong) {
   EXPECT_EQ(duration_text(3600 + 5 * 60 + 59), "1 h 05 min");
 }
 
+TEST(Progress, FitsTheTerminal) {
+  const kvkeep_eval::progress at{"streaming_llm:sinks=4,window=252", 2, 5, 512, 20000};
+  EXPECT_EQ(kvkeep_eval::progress_text(at, ", 3 s left", 200),
+            "[2/5] 512 of 20000 tokens, 3 s left: streaming_llm:sinks=4,window=252");
+  EXPECT_EQ(kvkeep_eval::progress_text(at, ", 3 s left", 40).size(), 39U);
+}
+
+std::size_t files_in(const std::filesystem::path& directory) {
+  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(directory), {}));
+}
+
 TEST(OutputFile, AppearsWholeOrNotAtAll) {
   const temporary_directory directory;
   const auto path = directory.path() / "report.json";
-  {
-    output_file file(path);
-    EXPECT_FALSE(std::filesystem::exists(path));
-    file.write("never committed");
-  }
-  EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
+  { const output_file file(path); }
+  EXPECT_EQ(files_in(directory.path()), 0U);
 
   write_file(path, "old");
-  {
-    output_file file(path);
-    file.write("half");
-    EXPECT_EQ(contents(path), "old");
-    file.write("new");
-    file.commit();
+  const output_file file(path);
+  EXPECT_EQ(contents(path), "old");
+  file.replace("new");
+  EXPECT_EQ(contents(path), "new");
+  file.replace("newer");
+  EXPECT_EQ(contents(path), "newer");
+  EXPECT_EQ(files_in(directory.path()), 1U);
+}
+
+TEST(OutputFile, TouchesNothingElse) {
+  const temporary_directory directory;
+  const auto path = directory.path() / "report";
+  for (int i = 0; i < 3; ++i) {  // names that it might want
+    write_file(path.string() + "." + std::to_string(::getpid()) + "-" + std::to_string(i), "mine");
   }
+  const output_file file(path);
+  file.replace("new");
   EXPECT_EQ(contents(path), "new");
-  { const output_file file(path); }
-  EXPECT_EQ(contents(path), "new");
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory.path()), {}), 1);
+  EXPECT_EQ(files_in(directory.path()), 4U);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(contents(path.string() + "." + std::to_string(::getpid()) + "-" + std::to_string(i)), "mine");
+  }
+}
+
+TEST(OutputFile, FollowsLinks) {
+  const temporary_directory directory;
+  const auto link = directory.path() / "link";
+  const auto other = directory.path() / "other";
+  std::filesystem::create_symlink("target", link);
+  std::filesystem::create_symlink(link, other);
+  const output_file file(other);
+  file.replace("new");
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_EQ(contents(directory.path() / "target"), "new");
 }
 
 TEST(OutputFile, IsRefusedBeforeAnythingIsDone) {
@@ -217,6 +284,7 @@ TEST(OutputFile, IsRefusedBeforeAnythingIsDone) {
   const auto missing = directory.path() / "no" / "report.json";
   expect_failure([&] { const output_file file(missing); }, {missing.string(), "cannot be written"});
   expect_failure([&] { const output_file file(directory.path()); }, {directory.path().string(), "no regular file"});
+  expect_failure([&] { const output_file file("/dev/full"); }, {"/dev/full", "no regular file"});
 }
 
 }  // namespace

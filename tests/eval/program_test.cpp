@@ -14,7 +14,6 @@
 #include <functional>
 #include <iterator>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "support.hpp"
@@ -33,6 +32,16 @@ std::string contents(const fs::path& path) {
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
+/// The processor time that a process has used, in ticks.
+long processor_ticks(::pid_t process) {
+  std::ifstream stat("/proc/" + std::to_string(process) + "/stat");
+  std::string field;
+  for (int i = 1; i < 14; ++i) stat >> field;  // no blank is in the program's name
+  long user = 0;
+  stat >> user;
+  return user;
+}
+
 /// What a finished program left.
 struct outcome {
   int status = 0;  ///< its exit code, or -1 if a signal ended it
@@ -42,13 +51,14 @@ struct outcome {
 
 class Program : public testing::Test {
  protected:
-  /// Runs the program with these arguments; `meanwhile` is given its process number.
-  outcome run(std::vector<std::string> arguments, const std::function<void(::pid_t)>& meanwhile = nullptr) {
+  /// Runs the program with these arguments, its output to a file or to `output`; `meanwhile` is given its process number.
+  outcome run(std::vector<std::string> arguments, const char* output = nullptr,
+              const std::function<void(::pid_t)>& meanwhile = nullptr) {
     arguments.insert(arguments.begin(), KVKEEP_EVAL_PROGRAM);
     std::vector<char*> pointers;
     for (std::string& argument : arguments) pointers.push_back(argument.data());
     pointers.push_back(nullptr);
-    const fs::path out = file("stdout");
+    const fs::path out = output == nullptr ? file("stdout") : fs::path(output);
     const fs::path error = file("stderr");
     ::posix_spawn_file_actions_t actions;
     ::posix_spawn_file_actions_init(&actions);
@@ -61,7 +71,8 @@ class Program : public testing::Test {
     if (meanwhile) meanwhile(child);
     int status = 0;
     ::waitpid(child, &status, 0);
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, contents(out), contents(error)};
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, output == nullptr ? contents(out) : std::string(),
+            contents(error)};
   }
 
   /// The arguments of a comparison of two policies over 60 tokens, and these.
@@ -108,17 +119,26 @@ TEST_F(Program, ListsItsPolicies) {
 TEST_F(Program, TellsAWrongCommandLineFromAFailure) {
   EXPECT_EQ(run({"--help"}).status, 0);
   EXPECT_EQ(run({"--version"}).status, 0);
-  const std::vector<std::vector<std::string>> wrong{
-      {}, {"nosuch"}, {"compare"}, compare({"--nosuch"}), compare({"--chunk", "-1"}), compare({"--chunk", "x"})};
+  const std::vector<std::vector<std::string>> wrong{{},
+                                                    {"nosuch"},
+                                                    {"compare"},
+                                                    compare({"--nosuch"}),
+                                                    compare({"--chunk", "-1"}),
+                                                    compare({"--chunk", "x"}),
+                                                    compare({"--chunk", "0"}),
+                                                    compare({"--chunk", "513"}),
+                                                    compare({"--threads", "0"}),
+                                                    compare({"--json", ""}),
+                                                    compare({"--recompute-every", "0"})};
   for (const auto& arguments : wrong) {
     const outcome done = run(arguments);
     EXPECT_EQ(done.status, 2) << (arguments.empty() ? "" : arguments.back());
     EXPECT_NE(done.error, "");
     EXPECT_EQ(done.out, "");
   }
-  const outcome failed = run(compare({"--chunk", "0"}));
+  const outcome failed = run(compare({"--recompute-every", "5"}));
   EXPECT_EQ(failed.status, 1);
-  EXPECT_EQ(failed.error, "kvkeep-eval: chunk is 0; a step has from 1 to 512 tokens\n");
+  EXPECT_EQ(failed.error, "kvkeep-eval: recompute-every is 5, but no recompute is among the policies\n");
   EXPECT_EQ(failed.out, "");
 }
 
@@ -133,7 +153,7 @@ TEST_F(Program, LeavesNothingHalfWritten) {
   EXPECT_EQ(contents(json), "old");
   EXPECT_EQ(files(), 3U);
 
-  EXPECT_EQ(run(compare({"--json", json, "--chunk", "0"})).status, 1);
+  EXPECT_EQ(run(compare({"--json", json, "--baseline", "none"})).status, 1);
   EXPECT_EQ(contents(json), "old");
   EXPECT_EQ(files(), 3U);
 }
@@ -153,22 +173,50 @@ TEST_F(Program, RefusesToOverwriteItsInputs) {
   EXPECT_TRUE(has(twice.error, "is asked for twice")) << twice.error;
 }
 
-TEST_F(Program, AnswersCtrlCWithWhatItHas) {
+// Output that has nowhere to go is an error, but the files are there.
+TEST_F(Program, KeepsItsFilesWhenItsOutputIsLost) {
+  const outcome lost = run(compare({"--json", file("a.json").string()}), "/dev/full");
+  EXPECT_EQ(lost.status, 1);
+  EXPECT_NE(lost.error, "");
+  EXPECT_TRUE(has(contents(file("a.json")), "\"interrupted\": false"));
+  EXPECT_EQ(run({"--help"}, "/dev/full").status, 1);
+}
+
+TEST_F(Program, DrawsAPlot) {
+  const outcome drawn = run(compare({"--plot", file("a.svg").string()}));
+  if (drawn.status == 1 && has(drawn.error, "gnuplot cannot be run")) GTEST_SKIP() << drawn.error;
+  EXPECT_EQ(drawn.status, 0);
+  EXPECT_EQ(drawn.error, "");
+  EXPECT_TRUE(has(contents(file("a.svg")), "</svg>"));
+  const outcome wrong = run(compare({"--plot", file("a.pdf").string()}));
+  EXPECT_EQ(wrong.status, 1);
+  EXPECT_TRUE(has(wrong.error, ".svg or .png")) << wrong.error;
+  EXPECT_EQ(wrong.out, "");
+}
+
+// A run of minutes, interrupted in its second policy: what the first gave is there.
+TEST_F(Program, AnswersSignalsWithWhatItHas) {
   const fs::path text = file("text.txt");
   std::string long_text;
-  for (int i = 0; i < 400; ++i) long_text += contents(data_file("gettysburg.txt"));
+  for (int i = 0; i < 250; ++i) long_text += contents(data_file("gettysburg.txt"));
   write_file(text, long_text);
-  std::vector<std::string> arguments = compare({"--json", file("a.json").string(), "--chunk", "1"});
-  *(std::find(arguments.begin(), arguments.end(), "--text") + 1) = text.string();
-  *(std::find(arguments.begin(), arguments.end(), "--tokens") + 1) = "100000";  // minutes
-  const outcome stopped = run(arguments, [&](::pid_t child) {
-    while (!fs::exists(file("a.json.part"))) std::this_thread::yield();  // it has taken its arguments and begins
-    ::kill(child, SIGINT);
-  });
-  EXPECT_EQ(stopped.status, 130) << stopped.error;
-  EXPECT_TRUE(has(stopped.out, "interrupted: policies that are not listed had not begun")) << stopped.out;
-  EXPECT_TRUE(has(contents(file("a.json")), "\"interrupted\": true"));
-  EXPECT_FALSE(fs::exists(file("a.json.part")));
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    std::vector<std::string> arguments = compare({"--json", file("a.json").string(), "--chunk", "1"});
+    *(std::find(arguments.begin(), arguments.end(), "--text") + 1) = text.string();
+    *(std::find(arguments.begin(), arguments.end(), "--tokens") + 1) = "100000";
+    *(std::find(arguments.begin(), arguments.end(), "--policies") + 1) = "dense:max_tokens=1;dense";
+    const outcome stopped = run(arguments, nullptr, [&](::pid_t child) {
+      while (processor_ticks(child) < 3 * ::sysconf(_SC_CLK_TCK)) ::usleep(10000);  // it has long begun
+      ::kill(child, signal);
+    });
+    EXPECT_EQ(stopped.status, 128 + signal) << stopped.error;
+    EXPECT_TRUE(has(stopped.out, "dense:max_tokens=1: 1 of 100,000 tokens, then its cache was full")) << stopped.out;
+    EXPECT_TRUE(has(stopped.out, "tokens, then interrupted")) << stopped.out;
+    const std::string json = contents(file("a.json"));
+    EXPECT_TRUE(has(json, "\"interrupted\": true"));
+    EXPECT_TRUE(has(json, "\"spec\": \"dense\""));
+    EXPECT_EQ(files(), 4U);  // the text, the report, stdout and stderr
+  }
 }
 
 }  // namespace

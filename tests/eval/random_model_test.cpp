@@ -51,7 +51,7 @@ TEST(RandomModel, LoadsAndKnowsNothing) {
   comparison.policies = {"dense"};
   const auto report = compare(comparison);
   EXPECT_EQ(report.trained_length, 100U);
-  const double perplexity = report.policies[0].perplexity;
+  const double perplexity = report.policies[0].perplexity.value();
   EXPECT_GT(perplexity, 1024);  // guessing among 2048 tokens
   EXPECT_LT(perplexity, 2 * 2048);
 }
@@ -90,6 +90,10 @@ TEST(RandomModel, LeavesNothingBehindWhenItFails) {
   options = small(directory.path() / "model");
   options.tokenizer = directory.path() / "none";
   refused({"none: no such file"});
+
+  options = small(directory.path() / "model");
+  EXPECT_EQ(write_random_model(options, [] { return true; }), 0U);
+  EXPECT_TRUE(fs::is_empty(directory.path()));
 
   options = small(directory.path());
   write_file(directory.path() / "mine", "kept");

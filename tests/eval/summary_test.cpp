@@ -52,12 +52,12 @@ TEST(Summary, CurvesBeginDenseAndGoOnEvenly) {
 }
 
 TEST(Summary, ACurveHasMeansStepsAndMemory) {
-  stream_record record(48, 4);
+  stream_record record(48);
   for (std::size_t i = 0; i < 40; ++i) record.losses[i] = static_cast<float>(i);
   record.losses[3] = none;
   record.steps = {{0, 5}, {4, 9}, {8, 7}, {32, 3}};
   record.memory = {{0, 100}, {8, 200}, {32, 300}};
-  const auto points = curve(record);
+  const auto points = curve(record, record.losses);
   ASSERT_EQ(points.size(), 3U);
   EXPECT_EQ(points[0].count, 15U);
   EXPECT_DOUBLE_EQ(points[0].mean, 117.0 / 15);
@@ -70,6 +70,13 @@ TEST(Summary, ACurveHasMeansStepsAndMemory) {
   EXPECT_EQ(points[2].count, 8U);
   EXPECT_EQ(points[2].step_ms, 3);
   EXPECT_EQ(points[2].rss_bytes, 300U);
+
+  const auto joined = curve(record, record.losses, 20);
+  ASSERT_EQ(joined.size(), 2U);
+  EXPECT_EQ(joined[0].count, 31U);
+  EXPECT_EQ(joined[0].rss_bytes, 200U);
+  EXPECT_EQ(joined[1].position, 32U);
+  EXPECT_EQ(joined[1].count, 8U) << "the last has what is left";
 }
 
 TEST(Summary, DifferencesArePaired) {
