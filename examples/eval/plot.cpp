@@ -12,9 +12,9 @@ namespace kvkeep_eval {
 
 namespace {
 
-constexpr std::size_t panels_in_a_row = 4;
+constexpr std::size_t panels_in_a_row = 3;
 constexpr int width = 960;         // pixels
-constexpr int curve_height = 420;  // of the loss
+constexpr int curve_height = 480;  // of the loss
 constexpr int panel_height = 240;  // of a row of panels
 
 // A string in gnuplot's single quotes.
@@ -66,7 +66,7 @@ std::string curves(const comparison& report) {
   }
   return fmt::format(
       "set logscale x\nset xrange [{}:{}]\nset xlabel 'position in the stream (tokens)'\n"
-      "set ylabel 'loss (nats per token)'\nset key top left noenhanced\nset grid\n"
+      "set ylabel 'loss (nats per token)'\nset key outside center top horizontal maxrows 4 noenhanced\nset grid\n"
       "set arrow 1 from {}, graph 0 to {}, graph 1 nohead dashtype 2\n"
       "set label 1 'trained length' at {}, graph 0.05 offset 0.5, 0\n{}\n"
       "unset arrow 1\nunset label 1\nunset logscale\nunset grid\nunset key\n",

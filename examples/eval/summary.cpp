@@ -116,7 +116,11 @@ std::vector<curve_point> curve(const stream_record& record, std::span<const floa
 
 std::optional<paired_difference> difference(std::span<const float> losses, std::span<const float> baseline,
                                             std::size_t first) {
-  const std::size_t length = losses.size() - std::min(first, losses.size());
+  std::size_t end = losses.size();
+  while (end > first && !(measured(losses[end - 1]) && measured(baseline[end - 1]))) {
+    --end;  // one of the two ended here
+  }
+  const std::size_t length = end - std::min(first, end);
   const std::size_t batch_count = std::clamp<std::size_t>(length / shortest_batch, 1, most_batches);
   std::vector<tally> batches(batch_count);
   tally all;

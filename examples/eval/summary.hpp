@@ -28,7 +28,7 @@ namespace kvkeep_eval {
                                              std::size_t least = 1);
 
 // The mean of losses[i] - baseline[i] over the positions from `first` on where both were measured; nothing without any.
-// Its standard error comes from the means of up to 100 batches of equal length, at least 64 positions each, because
+// Its standard error comes from the means of up to 100 batches of equal length up to the last such position, at least 64 positions each, because
 // losses at neighbouring positions are not independent; at least 10 of them must have a loss.
 [[nodiscard]] std::optional<paired_difference> difference(std::span<const float> losses,
                                                           std::span<const float> baseline, std::size_t first);
