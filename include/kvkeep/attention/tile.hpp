@@ -28,47 +28,33 @@ template <class KeyCodec, std::size_t Rows, std::size_t Blocks>
 inline void score_blocks(const std::byte* const* blocks, std::size_t dim, const float* const* queries,
                          float* const* scores, prefetch_window& ahead, std::size_t lines) noexcept {
   constexpr std::size_t columns = Blocks * block_vectors;
-  constexpr std::size_t parts = Rows * columns < 8 ? 2 : 1;  // sums that run side by side where there are few
-  vec sum[parts][Rows][columns] = {};
-  std::size_t c = 0;
-  for (; c + parts <= dim; c += parts) {
-    for (std::size_t s = 0; s < parts; ++s) {
-      vec key[columns];
-      for (std::size_t j = 0; j < columns; ++j) {
-        key[j] = KeyCodec::key_vector(blocks[j / block_vectors], c + s, j % block_vectors);
-      }
-      for (std::size_t r = 0; r < Rows; ++r) {
-        const vec query = splat(queries[r][c + s]);
-        for (std::size_t j = 0; j < columns; ++j) sum[s][r][j] += query * key[j];
-      }
-      ahead.ask(lines);
+  // One sum a score, in the order of the components: how many rows and blocks work together does not change a bit of it.
+  vec sum[Rows][columns] = {};
+  for (std::size_t c = 0; c < dim; ++c) {
+    vec key[columns];
+    for (std::size_t j = 0; j < columns; ++j) {
+      key[j] = KeyCodec::key_vector(blocks[j / block_vectors], c, j % block_vectors);
     }
-  }
-  for (; c < dim; ++c) {
     for (std::size_t r = 0; r < Rows; ++r) {
       const vec query = splat(queries[r][c]);
-      for (std::size_t j = 0; j < columns; ++j) {
-        sum[0][r][j] += query * KeyCodec::key_vector(blocks[j / block_vectors], c, j % block_vectors);
-      }
+      for (std::size_t j = 0; j < columns; ++j) sum[r][j] += query * key[j];
     }
+    ahead.ask(lines);
   }
   for (std::size_t r = 0; r < Rows; ++r) {
-    for (std::size_t j = 0; j < columns; ++j) {
-      vec total = sum[0][r][j];
-      if constexpr (parts == 2) total += sum[1][r][j];
-      store(scores[r] + j * vec_width, total);
-    }
+    for (std::size_t j = 0; j < columns; ++j) store(scores[r] + j * vec_width, sum[r][j]);
   }
 }
 
-/// accumulated[r] = shrink[r] * accumulated[r] + the sum over keys of weights[r][place] * value, for components first ..
-/// first + Vectors * vec_width - 1; a key is the row of a block and its place in the tile.
+/// A key of a tile that is read: where its value is, and its place among the tile's scores.
 struct tile_key {
   const std::byte* block;  // [16][dim] of values
   std::uint32_t row;
   std::uint32_t place;
 };
 
+/// accumulated[r] = shrink[r] * accumulated[r] + the sum over keys of weights[r][place] * value, for components first ..
+/// first + Vectors * vec_width - 1.
 template <class ValueCodec, std::size_t Rows, std::size_t Vectors>
 inline void add_values(const tile_key* keys, std::size_t count, std::size_t dim, std::size_t first,
                        const float* const* weights, const float* shrink, float* const* accumulated,
