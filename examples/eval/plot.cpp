@@ -86,10 +86,10 @@ picture picture_of(const std::filesystem::path& file) {
   throw failure(fmt::format("plot is {}; its name must end in .svg or .png", file.string()));
 }
 
-std::string set_terminal(picture kind, int width, int height) {
+std::string set_terminal(picture kind, int columns, int rows) {
   return kind == picture::svg
-             ? fmt::format("set terminal svg size {},{} font 'sans,13' background 'white'\n", width, height)
-             : fmt::format("set terminal pngcairo size {},{} font 'sans,10'\n", width, height);
+             ? fmt::format("set terminal svg size {},{} font 'sans,13' background 'white'\n", columns, rows)
+             : fmt::format("set terminal pngcairo size {},{} font 'sans,10'\n", columns, rows);
 }
 
 std::string plot_script(const comparison& report, picture kind) {

@@ -15,7 +15,7 @@ enum class picture { svg, png };
 [[nodiscard]] picture picture_of(const std::filesystem::path& file);
 
 // What tells gnuplot what to draw, and how large, in pixels.
-[[nodiscard]] std::string set_terminal(picture kind, int width, int height);
+[[nodiscard]] std::string set_terminal(picture kind, int columns, int rows);
 
 // What gnuplot is told: the loss by position, a curve per policy (of the positions that all have, if only some were
 // recomputed), and below it one panel per policy that evicts, which shows how long some tokens stayed.
