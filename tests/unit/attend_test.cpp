@@ -226,7 +226,8 @@ TEST(Attend, TellsAnObserverTheScoresOfEveryTile) {
                      const std::uint16_t* masks, const float* s) {
                    EXPECT_EQ(query, 0U);
                    for (std::size_t i = 0; i < blocks.size() * 16; ++i) {
-                     if ((masks[i / 16] >> i % 16 & 1U) != 0) scores[head][blocks[i / 16] * 16 + i % 16] = s[i];
+                     if ((std::uint32_t{masks[i / 16]} >> i % 16 & 1U) != 0)
+                       scores[head][blocks[i / 16] * 16 + i % 16] = s[i];
                    }
                  });
   kvkeep::reference_attention_result truth;
