@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <span>
@@ -97,11 +96,8 @@ void expect_logits(const matrix& logits, const expected_form& expected) {
   ::testing::Test::RecordProperty(expected.name, std::to_string(worst * 1e6) + "e-6");
 }
 
-// Where stories260K.bin, tok512.bin and greedy_sample.txt lie; nothing if nobody says.
-std::filesystem::path stories260k() {
-  const char* const directory = std::getenv("KVKEEP_STORIES260K_DIR");  // NOLINT(concurrency-mt-unsafe)
-  return directory == nullptr ? "" : directory;
-}
+/// llama2.c's published checkpoint of 260,000 weights with its tokenizer and its greedy continuation of BOS.
+std::filesystem::path stories260k() { return data_file("stories260K"); }
 
 TEST(ModelForms, LogitsOfEveryScalingAndShape) {
   std::vector<matrix> all;
@@ -171,7 +167,6 @@ TEST(ModelForms, AnyNumberOfThreadsGivesTheSameBits) {
 
 TEST(ModelForms, LogitsOfStories260K) {
   const std::filesystem::path directory = stories260k();
-  if (directory.empty()) GTEST_SKIP() << "KVKEEP_STORIES260K_DIR does not name the folder of stories260K.bin";
   const llama model = checkpoint(directory / "stories260K.bin", directory / "tok512.bin").load(1);
   const expected_form expected = read_forms().back();
   ASSERT_EQ(expected.name, "stories260K");
@@ -181,7 +176,6 @@ TEST(ModelForms, LogitsOfStories260K) {
 
 TEST(ModelForms, Stories260KTellsThePublishedStory) {
   const std::filesystem::path directory = stories260k();
-  if (directory.empty()) GTEST_SKIP() << "KVKEEP_STORIES260K_DIR does not name the folder of stories260K.bin";
   std::string story;
   kvkeep_eval::generate({.model = directory / "stories260K.bin",
                          .tokenizer = directory / "tok512.bin",
