@@ -2,12 +2,14 @@
 
 set(KVKEEP_HEADERS
     include/kvkeep/attention/attend.hpp
+    include/kvkeep/attention/attend_types.hpp
     include/kvkeep/attention/exp.hpp
     include/kvkeep/attention/key_span.hpp
     include/kvkeep/attention/prefetch.hpp
     include/kvkeep/attention/reference.hpp
     include/kvkeep/attention/softmax_state.hpp
     include/kvkeep/attention/tile.hpp
+    include/kvkeep/attention/tile_pass.hpp
     include/kvkeep/cache/any_cache.hpp
     include/kvkeep/cache/cache.hpp
     include/kvkeep/cache/cache_core.hpp

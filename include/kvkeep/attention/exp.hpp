@@ -1,4 +1,7 @@
-// exp_below: e^x for x <= 0 in float, in a form that compilers vectorise.
+// exp_below: e^x for x <= 0, of one number or of a vector.
+//
+// Relative error below 2e-7; 0 below -87 (where the result would be denormal), NaN for NaN, 1 for 0. Any value for x > 0, which
+// only rows that are not read may have.
 #ifndef KVKEEP_ATTENTION_EXP_HPP
 #define KVKEEP_ATTENTION_EXP_HPP
 
@@ -6,28 +9,39 @@
 #include <cstdint>
 
 #include "kvkeep/core/config.hpp"
+#include "kvkeep/detail/simd.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
 namespace detail {
 
-/// e^x for x <= 0, relative error below 2e-7; 0 below -87 (where the result would be denormal), NaN for NaN, 1 for 0. Any
-/// value for x > 0, which only rows that are not read may have.
-[[nodiscard]] inline float exp_below(float x) noexcept {
-  // Also for NaN and large x, whose conversion to an integer is undefined.
-  const float inside = x >= -87.0F && x <= 0.0F ? x : -87.0F;
-  const auto n = static_cast<std::int32_t>(inside * 1.44269504F - 0.5F);
-  const auto whole = static_cast<float>(n);
-  const float r = (inside - whole * 0.693359375F) + whole * 2.12194440e-4F;  // ln 2 in two parts
-  float p = 1.9875691500e-4F;                                                // the Cephes polynomial for e^r
-  p = p * r + 1.3981999507e-3F;
+/// e^(x - n ln 2) for |x - n ln 2| <= ln 2: Cephes' polynomial; T is float or vec, and n a whole number.
+template <class T>
+[[nodiscard]] inline T exp_fraction(T x, T n) noexcept {
+  const T r = (x - n * 0.693359375F) + n * 2.12194440e-4F;  // ln 2 in two parts
+  T p = 1.9875691500e-4F * r + 1.3981999507e-3F;
   p = p * r + 8.3334519073e-3F;
   p = p * r + 4.1665795894e-2F;
   p = p * r + 1.6666665459e-1F;
   p = p * r + 5.0000001201e-1F;
-  p = p * r * r + r + 1.0F;
+  return p * r * r + r + 1.0F;
+}
+
+[[nodiscard]] inline float exp_below(float x) noexcept {
+  const bool known = x >= -87.0F && x <= 0.0F;
+  const float inside = known ? x : -87.0F;  // also for NaN and large x, whose conversion to an integer is undefined
+  const auto n = static_cast<std::int32_t>(inside * 1.44269504F - 0.5F);
   const float scale = std::bit_cast<float>((n + 127) << 23);
   const float below = x < -87.0F ? 0.0F : x;
-  return x >= -87.0F && x <= 0.0F ? p * scale : below;
+  return known ? exp_fraction(inside, static_cast<float>(n)) * scale : below;
+}
+
+[[nodiscard]] inline vec exp_below(vec x) noexcept {
+  const vec_int known = (x >= -87.0F) & (x <= 0.0F);
+  const vec inside = known ? x : splat(-87.0F);
+  const vec_int n = __builtin_convertvector(inside * 1.44269504F - 0.5F, vec_int);
+  const vec scale = std::bit_cast<vec>((n + 127) << 23);
+  const vec below = x < -87.0F ? vec{} : x;
+  return known ? exp_fraction(inside, __builtin_convertvector(n, vec)) * scale : below;
 }
 
 }  // namespace detail

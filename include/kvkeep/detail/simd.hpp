@@ -55,7 +55,7 @@ inline void store(float* to, vec x) noexcept { std::memcpy(to, &x, sizeof x); }
 [[nodiscard]] inline vec_int splat(std::int32_t x) noexcept { return x - vec_int{}; }
 [[nodiscard]] inline vec larger(vec a, vec b) noexcept { return a > b ? a : b; }
 
-/// The largest element; NaN is passed over unless all are.
+/// The largest element. Where one is NaN, any of them or NaN.
 [[nodiscard]] inline float largest(vec x) noexcept {
   float out = x[0];
   for (std::size_t i = 1; i < vec_width; ++i) out = x[i] > out ? x[i] : out;
@@ -103,25 +103,6 @@ inline void store(float* to, vec x) noexcept { std::memcpy(to, &x, sizeof x); }
 }
 
 [[nodiscard]] inline vec widen_i8(vec_byte x) noexcept { return __builtin_convertvector(x, vec); }
-
-/// e^x for x <= 0, as the scalar exp_below.
-[[nodiscard]] inline vec exp_below(vec x) noexcept {
-  const vec_int known = (x >= -87.0F) & (x <= 0.0F);
-  const vec inside = known ? x : splat(-87.0F);
-  const vec_int n = __builtin_convertvector(inside * 1.44269504F - 0.5F, vec_int);
-  const vec whole = __builtin_convertvector(n, vec);
-  const vec r = (inside - whole * 0.693359375F) + whole * 2.12194440e-4F;
-  vec p = splat(1.9875691500e-4F);
-  p = p * r + 1.3981999507e-3F;
-  p = p * r + 8.3334519073e-3F;
-  p = p * r + 4.1665795894e-2F;
-  p = p * r + 1.6666665459e-1F;
-  p = p * r + 5.0000001201e-1F;
-  p = p * r * r + r + 1.0F;
-  const vec scale = std::bit_cast<vec>((n + 127) << 23);
-  const vec below = x < -87.0F ? vec{} : x;  // NaN stays NaN
-  return known ? p * scale : below;
-}
 
 /// Asks for a cache line; never faults.
 inline void prefetch(const void* line) noexcept { __builtin_prefetch(line, 0, 3); }
