@@ -5,11 +5,35 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <string>
 
 namespace kvkeep_eval {
 
 // The most tokens that may be asked for.
 inline constexpr std::size_t most_stream_tokens = 1'000'000'000'000;
+
+// A subcommand: its arguments, and what it does with them. CLI11 refers to it, so it stays where it is.
+class subcommand {
+ public:
+  subcommand(const subcommand&) = delete;
+  subcommand(subcommand&&) = delete;
+  subcommand& operator=(const subcommand&) = delete;
+  subcommand& operator=(subcommand&&) = delete;
+  virtual ~subcommand() = default;
+
+  // Whether the user named it.
+  [[nodiscard]] bool asked() const { return command_.parsed(); }
+  // Does it; the signal that cut it short, or 0.
+  [[nodiscard]] virtual int run() = 0;
+
+ protected:
+  subcommand(CLI::App& app, const std::string& name, const std::string& meaning)
+      : command_(*app.add_subcommand(name, meaning)) {}
+  [[nodiscard]] CLI::App& command() const noexcept { return command_; }
+
+ private:
+  CLI::App& command_;
+};
 
 // Accepts whole numbers in [least, most]; CLI11's own conversion lets -1 become 2^64 - 1.
 [[nodiscard]] CLI::Validator whole_number(std::size_t least, std::size_t most);

@@ -20,39 +20,41 @@
 
 namespace kvkeep_eval {
 
-compare_command::compare_command(CLI::App& app) {
-  CLI::App* const command =
-      app.add_subcommand("compare", "Streams a text through several policies and tabulates cost and perplexity");
-  command_ = command;
-  add_model_options(*command, options_.model, options_.tokenizer, options_.threads);
-  command->add_option("--text", options_.text, "UTF-8 text to stream")->check(not_empty())->required();
-  command->add_option("--tokens", options_.tokens, "How many tokens of the text to predict, after BOS")
+compare_command::compare_command(CLI::App& app)
+    : subcommand(app, "compare", "Streams a text through several policies and tabulates cost and perplexity") {
+  add_model_options(command(), options_.model, options_.tokenizer, options_.threads);
+  command().add_option("--text", options_.text, "UTF-8 text to stream")->check(not_empty())->required();
+  command()
+      .add_option("--tokens", options_.tokens, "How many tokens of the text to predict, after BOS")
       ->check(whole_number(1, most_stream_tokens))
       ->required();
-  command->add_flag("--repeat", options_.repeat, "Begin the text again when it ends, for more tokens than it has");
-  command
-      ->add_option(
+  command().add_flag("--repeat", options_.repeat, "Begin the text again when it ends, for more tokens than it has");
+  command()
+      .add_option(
           "--policies", policies_,
           "Policy specs separated by ';', such as 'dense;streaming_llm:sinks=4,window=252;recompute:window=256' "
           "(`kvkeep-eval policies` lists them)")
       ->required();
-  command
-      ->add_option("--baseline", options_.baseline,
-                   "The spec that losses are compared with; default recompute if it is listed, else the first")
+  command()
+      .add_option("--baseline", options_.baseline,
+                  "The spec that losses are compared with; default recompute if it is listed, else the first")
       ->check(not_empty());
-  command->add_option("--chunk", options_.chunk, "Tokens per step, 1 to 512")
+  command()
+      .add_option("--chunk", options_.chunk, "Tokens per step, 1 to 512")
       ->check(whole_number(1, largest_chunk))
       ->capture_default_str();
   recompute_option_ =
-      command
-          ->add_option("--recompute-every", recompute_every_,
-                       "Positions from one recomputed position to the next, at which all policies are compared")
+      command()
+          .add_option("--recompute-every", recompute_every_,
+                      "Positions from one recomputed position to the next, at which all policies are compared")
           ->check(whole_number(1, most_stream_tokens))
           ->capture_default_str();
-  command->add_option("--json", json_, "Also write the report, with the loss by position, to this file")
+  command()
+      .add_option("--json", json_, "Also write the report, with the loss by position, to this file")
       ->check(not_empty());
-  command->add_option("--csv", csv_, "Also write the table to this file")->check(not_empty());
-  command->add_option("--plot", plot_, "Also draw loss by position and evictions to this .svg or .png (by gnuplot)")
+  command().add_option("--csv", csv_, "Also write the table to this file")->check(not_empty());
+  command()
+      .add_option("--plot", plot_, "Also draw loss by position and evictions to this .svg or .png (by gnuplot)")
       ->check(not_empty());
 }
 

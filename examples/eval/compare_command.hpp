@@ -1,9 +1,8 @@
 #ifndef KVKEEP_EVAL_COMPARE_COMMAND_HPP
 #define KVKEEP_EVAL_COMPARE_COMMAND_HPP
 
+#include "command_line.hpp"
 #include "compare.hpp"
-
-#include <CLI/CLI.hpp>
 
 #include <filesystem>
 #include <string>
@@ -11,26 +10,17 @@
 namespace kvkeep_eval {
 
 // `kvkeep-eval compare`: its arguments, and what it does with them.
-class compare_command {
+class compare_command final : public subcommand {
  public:
-  // Adds the subcommand, which refers to this object.
   explicit compare_command(CLI::App& app);
-  compare_command(const compare_command&) = delete;
-  compare_command(compare_command&&) = delete;
-  compare_command& operator=(const compare_command&) = delete;
-  compare_command& operator=(compare_command&&) = delete;
-  ~compare_command() = default;
 
-  [[nodiscard]] bool asked() const { return command_->parsed(); }
-  // Does it; the signal that cut it short, or 0.
-  [[nodiscard]] int run();
+  [[nodiscard]] int run() override;
 
  private:
   // A failure if two outputs are one file, or an output is an input.
   void refuse_lost_files() const;
   [[nodiscard]] comparison run_with_progress() const;
 
-  const CLI::App* command_;
   compare_options options_;
   std::string policies_;  // one string, separated by semicolons
   std::size_t recompute_every_ = default_recompute_every;

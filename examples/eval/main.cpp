@@ -11,6 +11,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <initializer_list>
 #include <iostream>
 #include <new>
 
@@ -34,9 +35,9 @@ int run(int argc, char** argv) {
   app.footer(
       "Exit codes: 0 done, 1 failed, 2 wrong command line, 128 + signal interrupted (what was measured is shown).");
   kvkeep_eval::compare_command compare(app);
-  const kvkeep_eval::generate_command generate(app);
-  const kvkeep_eval::policies_command policies(app);
-  const kvkeep_eval::random_model_command random_model(app);
+  kvkeep_eval::generate_command generate(app);
+  kvkeep_eval::policies_command policies(app);
+  kvkeep_eval::random_model_command random_model(app);
 
   try {
     app.parse(argc, argv);
@@ -45,10 +46,11 @@ int run(int argc, char** argv) {
     flush_output();
     return code == 0 ? 0 : exit_usage;
   }
-  const int signal = compare.asked()        ? compare.run()
-                     : generate.asked()     ? generate.run()
-                     : random_model.asked() ? random_model.run()
-                                            : policies.run();
+  int signal = 0;
+  for (kvkeep_eval::subcommand* const each :
+       std::initializer_list<kvkeep_eval::subcommand*>{&compare, &generate, &policies, &random_model}) {
+    signal = each->asked() ? each->run() : signal;
+  }
   flush_output();
   return signal == 0 ? 0 : exit_interrupted + signal;
 }

@@ -24,7 +24,7 @@ std::string describe_policies() {
   return out;
 }
 
-int policies_command::run() const {
+int policies_command::run() {
   fmt::print("{}", describe_policies());
   return 0;
 }

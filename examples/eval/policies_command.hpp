@@ -1,7 +1,7 @@
 #ifndef KVKEEP_EVAL_POLICIES_COMMAND_HPP
 #define KVKEEP_EVAL_POLICIES_COMMAND_HPP
 
-#include <CLI/CLI.hpp>
+#include "command_line.hpp"
 
 #include <string>
 
@@ -11,17 +11,11 @@ namespace kvkeep_eval {
 [[nodiscard]] std::string describe_policies();
 
 // `kvkeep-eval policies`, which prints that.
-class policies_command {
+class policies_command final : public subcommand {
  public:
-  explicit policies_command(CLI::App& app)
-      : command_(app.add_subcommand("policies", "Lists the policies and their parameters")) {}
+  explicit policies_command(CLI::App& app) : subcommand(app, "policies", "Lists the policies and their parameters") {}
 
-  [[nodiscard]] bool asked() const { return command_->parsed(); }
-  // Does it; the signal that cut it short, or 0.
-  [[nodiscard]] int run() const;
-
- private:
-  const CLI::App* command_;
+  [[nodiscard]] int run() override;
 };
 
 }  // namespace kvkeep_eval

@@ -1,29 +1,19 @@
 #ifndef KVKEEP_EVAL_RANDOM_MODEL_COMMAND_HPP
 #define KVKEEP_EVAL_RANDOM_MODEL_COMMAND_HPP
 
+#include "command_line.hpp"
 #include "random_model.hpp"
-
-#include <CLI/CLI.hpp>
 
 namespace kvkeep_eval {
 
 // `kvkeep-eval random-model`: writes a model of a chosen shape with random weights.
-class random_model_command {
+class random_model_command final : public subcommand {
  public:
-  // Adds the subcommand, which refers to this object.
   explicit random_model_command(CLI::App& app);
-  random_model_command(const random_model_command&) = delete;
-  random_model_command(random_model_command&&) = delete;
-  random_model_command& operator=(const random_model_command&) = delete;
-  random_model_command& operator=(random_model_command&&) = delete;
-  ~random_model_command() = default;
 
-  [[nodiscard]] bool asked() const { return command_->parsed(); }
-  // Does it; the signal that cut it short, or 0.
-  [[nodiscard]] int run() const;
+  [[nodiscard]] int run() override;
 
  private:
-  const CLI::App* command_;
   random_model_options options_;
 };
 

@@ -30,9 +30,8 @@ struct no_observer {
 
 /// What one query reads in one pass: spans that share an angle, and the query turned to it.
 struct query_run {
-  std::span<const key_span>
-      spans{};                    ///< each block once; ascending by block where several queries are attended together
-  const float* turned = nullptr;  ///< turned and scaled, [group][head_dim]
+  std::span<const key_span> spans{};     ///< each block once; by block where several queries are attended together
+  const float* turned = nullptr;         ///< turned and scaled, [group][head_dim]
   std::span<softmax_state> states{};     ///< [group], with accumulators of head_dim floats; added to
   std::span<const position> distance{};  ///< by slot, where ALiBi or the keys' own turning needs it
 };

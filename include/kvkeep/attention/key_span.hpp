@@ -16,7 +16,7 @@ struct key_span {
   std::uint32_t mask = 0;   ///< bit r set: row r of the block is read
 };
 
-/// What one query reads. Spans with equal angles stand together, by block.
+/// What one query reads. Spans ascend by angle, and those of one angle by block.
 struct query_view {
   std::span<const key_span> spans{};     ///< every slot that is read is in exactly one span
   std::span<const position> distance{};  ///< by slot, [slots]; meaningful where a span reads the slot

@@ -16,46 +16,42 @@ namespace detail {
 inline constexpr std::size_t cache_line = 64;  // bytes
 inline constexpr std::size_t page = 4096;      // bytes
 
-/// The lines of up to `most` chunks of memory, each at most a page long. Empty by default: asking then does nothing.
+/// The cache lines of some blocks of equal size, in pieces of at most a page. Empty by default: asking then does nothing.
 class prefetch_window {
  public:
-  static constexpr std::size_t most = 32;
+  static constexpr std::size_t most = 32;  // pieces; what is beyond is left to the hardware
 
-  void clear() noexcept {
-    chunks_ = 0;
-    lines_ = 0;
-    chunk_ = 0;
-    line_ = 0;
-  }
-  /// Adds `bytes` bytes from `from` on; what is beyond the window's size is left to the hardware.
-  void add(const std::byte* from, std::size_t bytes) noexcept {
-    while (bytes > 0 && chunks_ < most) {
-      const std::size_t length = bytes < page ? bytes : page;
-      chunk_at_[chunks_++] = from;
-      const std::size_t lines = (length + cache_line - 1) / cache_line;
-      lines_ = lines > lines_ ? lines : lines_;
-      from += length;
-      bytes -= length;
+  /// Adds a block of `bytes` bytes, at least a line.
+  void add(const std::byte* block, std::size_t bytes) noexcept {
+    const std::size_t lines = bytes / cache_line;
+    const std::size_t pieces = (lines + lines_of_page - 1) / lines_of_page;
+    lines_ = (lines + pieces - 1) / pieces;
+    for (std::size_t i = 0; i < pieces && pieces_ < most; ++i) {
+      const std::size_t first =
+          i * lines_ < lines - lines_ ? i * lines_ : lines - lines_;  // none reaches beyond the block
+      piece_at_[pieces_++] = block + first * cache_line;
     }
   }
-  [[nodiscard]] std::size_t lines() const noexcept { return chunks_ * lines_; }
+  [[nodiscard]] std::size_t lines() const noexcept { return pieces_ * lines_; }
 
   /// Asks for the next `count` lines.
   void ask(std::size_t count) noexcept {
     for (std::size_t i = 0; i < count && line_ < lines_; ++i) {
-      prefetch(chunk_at_[chunk_] + line_ * cache_line);
-      if (++chunk_ == chunks_) {
-        chunk_ = 0;
+      prefetch(piece_at_[piece_] + line_ * cache_line);
+      if (++piece_ == pieces_) {
+        piece_ = 0;
         ++line_;
       }
     }
   }
 
  private:
-  std::array<const std::byte*, most> chunk_at_;  // [chunks]
-  std::size_t chunks_ = 0;
-  std::size_t lines_ = 0;  // of the longest chunk
-  std::size_t chunk_ = 0;  // next to be asked
+  static constexpr std::size_t lines_of_page = page / cache_line;
+
+  std::array<const std::byte*, most> piece_at_;  // [pieces]
+  std::size_t pieces_ = 0;
+  std::size_t lines_ = 0;  // of a piece
+  std::size_t piece_ = 0;  // next to be asked
   std::size_t line_ = 0;
 };
 

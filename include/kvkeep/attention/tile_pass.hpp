@@ -20,7 +20,7 @@ namespace detail {
 
 /// The blocks of a tile.
 struct tile_plan {
-  std::array<std::uint32_t, most_tile_blocks> blocks;
+  std::array<std::uint32_t, most_tile_blocks> blocks{};  // ascending where several queries read them
   std::size_t count = 0;
 };
 
@@ -162,7 +162,6 @@ class tile_pass {
   void score(const tile_plan& tile) noexcept {
     std::array<const std::byte*, most_tile_blocks> blocks;
     prefetch_window ahead;
-    ahead.clear();
     for (std::size_t b = 0; b < tile.count; ++b) {
       blocks[b] = keys_of(tile, b);
       ahead.add(lane_.value_block(tile.blocks[b]), value_codec::value_block_bytes(dim_));
@@ -296,7 +295,6 @@ class tile_pass {
   /// Adds the values of a tile, whose weights are in scratch, and fetches the keys of the next.
   void add(const tile_plan& tile, const tile_plan& next) noexcept {
     prefetch_window ahead;
-    ahead.clear();
     for (std::size_t b = 0; b < next.count; ++b) {
       ahead.add(lane_.key_block(next.blocks[b]), key_codec::key_block_bytes(dim_));
     }

@@ -174,9 +174,6 @@ template <class Policy, codec KeyCodec, codec ValueCodec>
 std::size_t cache_core<Policy, KeyCodec, ValueCodec>::build_views(std::size_t unit, std::size_t first) {
   if (unit == built_unit_ && first == built_first_) return built_count_;
   const std::size_t most = std::min(viewed_.size(), plan.step_tokens() - first);
-  const auto by_angle_and_block = [](const key_span& a, const key_span& b) {
-    return a.angle < b.angle || (a.angle == b.angle && a.block < b.block);
-  };
   std::size_t taken = 0;
   std::size_t count = 0;
   for (; count < most; ++count) {
@@ -184,9 +181,6 @@ std::size_t cache_core<Policy, KeyCodec, ValueCodec>::build_views(std::size_t un
     if (taken + view.spans.size() > spans_.size()) break;  // never the first: there is room for one of any size
     viewed_[count] = spans_.subspan(taken, view.spans.size());
     std::copy(view.spans.begin(), view.spans.end(), viewed_[count].begin());
-    if (!std::is_sorted(viewed_[count].begin(), viewed_[count].end(), by_angle_and_block)) {
-      std::sort(viewed_[count].begin(), viewed_[count].end(), by_angle_and_block);
-    }
     taken += view.spans.size();
     distance_ = view.distance;
   }

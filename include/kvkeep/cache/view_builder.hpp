@@ -76,7 +76,6 @@ class view_builder {
   /// Turns the masks of the unit's blocks into spans, sorted by angle and block; returns how many.
   std::size_t group(const unit_tokens& mine, const token_table& table) {
     std::size_t count = 0;
-    bool one_angle = true;
     for (std::size_t b = 0; b < mine.block_count; ++b) {
       const std::uint32_t block = mine.blocks[b];
       if (mask_[block] == 0) continue;
@@ -95,14 +94,13 @@ class view_builder {
         if (i == count) spans_[count++] = {angle, block, 0};
         spans_[i].mask |= 1U << row;
       }
-      for (std::size_t i = first; i < count; ++i) one_angle = one_angle && spans_[i].angle == spans_[0].angle;
     }
-    if (!one_angle) {
-      std::sort(spans_.begin(), spans_.begin() + static_cast<std::ptrdiff_t>(count),
-                [](const key_span& a, const key_span& b) {
-                  return a.angle < b.angle || (a.angle == b.angle && a.block < b.block);
-                });
-    }
+    const auto found = spans_.first(count);
+    const auto before = [](const key_span& a, const key_span& b) {
+      return a.angle < b.angle || (a.angle == b.angle && a.block < b.block);
+    };
+    // Blocks mostly come in order; a window under one angle needs no sorting.
+    if (!std::is_sorted(found.begin(), found.end(), before)) std::sort(found.begin(), found.end(), before);
     return count;
   }
 
