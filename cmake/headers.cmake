@@ -24,6 +24,12 @@ set(KVKEEP_HEADERS
     include/kvkeep/cache/view_builder.hpp
     include/kvkeep/codec/codec.hpp
     include/kvkeep/codec/f32.hpp
+    include/kvkeep/codec/float16.hpp
+    include/kvkeep/codec/half.hpp
+    include/kvkeep/codec/int4.hpp
+    include/kvkeep/codec/int8.hpp
+    include/kvkeep/codec/quantised.hpp
+    include/kvkeep/codec/quants.hpp
     include/kvkeep/core/arena.hpp
     include/kvkeep/core/config.hpp
     include/kvkeep/core/error.hpp

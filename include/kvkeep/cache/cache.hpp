@@ -85,6 +85,12 @@ class cache {
                                       std::span<float> value) const {
     return core_->read(layer, kv_head, at, key, value);
   }
+  /// The same in ggml's bytes, bit for bit as stored: KeyCodec::row_bytes(head_dim) and ValueCodec::row_bytes(head_dim) of
+  /// them. Floats are plain arrays, int8 is ggml's q8_0 and int4 its q4_0. Errors as of try_read.
+  [[nodiscard]] result<void> try_export_row(std::size_t layer, std::size_t kv_head, position at,
+                                            std::span<std::byte> key_bytes, std::span<std::byte> value_bytes) const {
+    return core_->export_row(layer, kv_head, at, key_bytes, value_bytes);
+  }
   /// The stored keys and values of a layer and kv head, a key_source; slots as in planner::held_slots.
   [[nodiscard]] lane_view<KeyCodec, ValueCodec> keys(std::size_t layer, std::size_t kv_head) const noexcept {
     return core_->store.view(core_->lane_of(layer, kv_head));
@@ -103,6 +109,10 @@ class cache {
   void clear() { detail::unwrap(try_clear()); }
   void read(std::size_t layer, std::size_t kv_head, position at, std::span<float> key, std::span<float> value) const {
     detail::unwrap(try_read(layer, kv_head, at, key, value));
+  }
+  void export_row(std::size_t layer, std::size_t kv_head, position at, std::span<std::byte> key_bytes,
+                  std::span<std::byte> value_bytes) const {
+    detail::unwrap(try_export_row(layer, kv_head, at, key_bytes, value_bytes));
   }
 #endif
 

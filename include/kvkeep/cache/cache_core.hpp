@@ -9,6 +9,7 @@
 #include <new>
 #include <span>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "kvkeep/attention/attend.hpp"
@@ -149,21 +150,32 @@ class cache_core {
 
   [[nodiscard]] result<void> read(std::size_t layer, std::size_t kv_head, position at, std::span<float> key,
                                   std::span<float> value) const {
-    if (layer >= shape.layers) return bad_argument("layer", layer, fmt::format("0 .. {}", shape.layers - 1));
-    if (kv_head >= shape.kv_heads) return bad_argument("kv_head", kv_head, fmt::format("0 .. {}", shape.kv_heads - 1));
     for (const auto& [name, row] : {std::pair{"key", key}, std::pair{"value", value}}) {
       if (row.size() != shape.head_dim) {
         return bad_argument(name, fmt::format("{} floats", row.size()), fmt::format("head_dim = {}", shape.head_dim));
       }
     }
-    for (const slot s : plan.held_slots(plan.unit_of(layer, kv_head))) {
-      if (plan.position_of(s) != at) continue;
-      const auto lane = store.view(lane_of(layer, kv_head));
-      lane.copy_key(s, key);
-      lane.copy_value(s, value);
-      return {};
+    const auto s = slot_of(layer, kv_head, at);
+    if (!s) return s.error();
+    const auto lane = store.view(lane_of(layer, kv_head));
+    lane.copy_key(*s, key);
+    lane.copy_value(*s, value);
+    return {};
+  }
+
+  [[nodiscard]] result<void> export_row(std::size_t layer, std::size_t kv_head, position at,
+                                        std::span<std::byte> key_bytes, std::span<std::byte> value_bytes) const {
+    for (const auto& [name, given, wanted] :
+         {std::tuple{"key_bytes", key_bytes.size(), KeyCodec::row_bytes(shape.head_dim)},
+          std::tuple{"value_bytes", value_bytes.size(), ValueCodec::row_bytes(shape.head_dim)}}) {
+      if (given != wanted) {
+        return bad_argument(name, fmt::format("{} bytes", given), fmt::format("row_bytes(head_dim) = {}", wanted));
+      }
     }
-    return bad_argument("at", at, "a position that is held");
+    const auto s = slot_of(layer, kv_head, at);
+    if (!s) return s.error();
+    store.export_row(lane_of(layer, kv_head), *s, key_bytes, value_bytes);
+    return {};
   }
 
   /// The lane of the store that holds a layer and kv head; lanes of different units share blocks, not slots.
@@ -224,6 +236,14 @@ class cache_core {
   [[nodiscard]] std::size_t scaling_length() const {
     const auto most = plan.largest_distance();
     return most ? static_cast<std::size_t>(*most) + 1 : 0;
+  }
+  [[nodiscard]] result<slot> slot_of(std::size_t layer, std::size_t kv_head, position at) const {
+    if (layer >= shape.layers) return bad_argument("layer", layer, fmt::format("0 .. {}", shape.layers - 1));
+    if (kv_head >= shape.kv_heads) return bad_argument("kv_head", kv_head, fmt::format("0 .. {}", shape.kv_heads - 1));
+    for (const slot s : plan.held_slots(plan.unit_of(layer, kv_head))) {
+      if (plan.position_of(s) == at) return s;
+    }
+    return bad_argument("at", at, "a position that is held");
   }
   void lay_out(arena& memory);
   void fill(const cache_options& options);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <span>
 #include <string_view>
 
@@ -15,6 +16,7 @@ KVKEEP_NAMESPACE_BEGIN
 /// 32-bit floats: 4 bytes a component, exact.
 struct f32 {
   static constexpr std::string_view name = "f32";
+  static constexpr bool integer = false;
 
   [[nodiscard]] static result<void> check(std::size_t) { return {}; }
   /// 64 bytes a component, [head_dim][16].
@@ -61,6 +63,27 @@ struct f32 {
   [[nodiscard]] static const float* keys(const std::byte* block, std::size_t, float*) noexcept { return floats(block); }
   [[nodiscard]] static const float* values(const std::byte* block, std::size_t, float*) noexcept {
     return floats(block);
+  }
+
+  /// A row as an array of floats, little-endian.
+  [[nodiscard]] static constexpr std::size_t row_bytes(std::size_t head_dim) noexcept {
+    return head_dim * sizeof(float);
+  }
+  static void export_key(const std::byte* block, std::size_t row, std::size_t head_dim, std::byte* out) noexcept {
+    for (std::size_t c = 0; c < head_dim; ++c) {
+      std::memcpy(out + c * sizeof(float), floats(block) + c * block_tokens + row, sizeof(float));
+    }
+  }
+  static void export_value(const std::byte* block, std::size_t row, std::size_t head_dim, std::byte* out) noexcept {
+    std::memcpy(out, floats(block) + row * head_dim, row_bytes(head_dim));
+  }
+  static void import_key(const std::byte* in, std::byte* block, std::size_t row, std::size_t head_dim) noexcept {
+    for (std::size_t c = 0; c < head_dim; ++c) {
+      std::memcpy(floats(block) + c * block_tokens + row, in + c * sizeof(float), sizeof(float));
+    }
+  }
+  static void import_value(const std::byte* in, std::byte* block, std::size_t row, std::size_t head_dim) noexcept {
+    std::memcpy(floats(block) + row * head_dim, in, row_bytes(head_dim));
   }
 
   /// Component c of keys part * vec_width, ... of a block.

@@ -43,6 +43,11 @@ class lane_view {
   void copy_value(slot s, std::span<float> row) const noexcept {
     ValueCodec::read_value(value_block(index(s) / block_tokens), index(s) % block_tokens, row.first(head_dim_));
   }
+  /// The stored key and value of a slot as ggml's bytes, [row_bytes] of the codecs.
+  void export_row(slot s, std::span<std::byte> key, std::span<std::byte> value) const noexcept {
+    KeyCodec::export_key(key_block(index(s) / block_tokens), index(s) % block_tokens, head_dim_, key.data());
+    ValueCodec::export_value(value_block(index(s) / block_tokens), index(s) % block_tokens, head_dim_, value.data());
+  }
   /// Dot products of query [head_dim] with the keys in slots first .. first + out.size() - 1, fp32 accumulation.
   void scores(std::span<const float> query, slot first, std::span<float> out) const noexcept {
     for (std::size_t i = 0; i < out.size(); ++i) {
@@ -84,6 +89,16 @@ class kv_store {
   void write(std::size_t lane_index, slot s, std::span<const float> key, std::span<const float> value) noexcept {
     KeyCodec::write_key(key_block(lane_index, s), index(s) % block_tokens, key);
     ValueCodec::write_value(value_block(lane_index, s), index(s) % block_tokens, value);
+  }
+  /// Takes over one token that export_row wrote, bit for bit.
+  void import_row(std::size_t lane_index, slot s, std::span<const std::byte> key,
+                  std::span<const std::byte> value) noexcept {
+    KeyCodec::import_key(key.data(), key_block(lane_index, s), index(s) % block_tokens, head_dim_);
+    ValueCodec::import_value(value.data(), value_block(lane_index, s), index(s) % block_tokens, head_dim_);
+  }
+  /// One stored token as ggml's bytes, [row_bytes] of the codecs.
+  void export_row(std::size_t lane_index, slot s, std::span<std::byte> key, std::span<std::byte> value) const noexcept {
+    view(lane_index).export_row(s, key, value);
   }
   /// Copies a stored token to another slot of the same lane, bit for bit.
   void move(std::size_t lane_index, slot from, slot to) noexcept {

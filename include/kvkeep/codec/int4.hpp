@@ -1,0 +1,44 @@
+// int4: rows stored as 4-bit integers with a scale a group of 32 components, the numbers of ggml's q4_0.
+//
+// 4.5 bits a component. Error of a component, a being the largest magnitude in its group: up to a/16, but up to a/8 where it
+// has the sign opposite to the first component of that magnitude and is larger than 7.5/8 a (integers end at 7 there and at
+// -8 here); and 2^-11 of the component for the scale, a half (see quants.hpp for scales that a half does not hold).
+#ifndef KVKEEP_CODEC_INT4_HPP
+#define KVKEEP_CODEC_INT4_HPP
+
+#include "kvkeep/codec/quantised.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+namespace detail {
+
+struct int4_format {
+  static constexpr std::string_view name = "int4";
+  static constexpr std::size_t group_bytes = 16;
+  static constexpr std::int32_t key_bias = 8;
+  static constexpr std::uint32_t key_flip = 0;
+
+  static std::uint16_t encode(const float* in, std::byte* out) noexcept { return quantise_q4(in, out); }
+  [[nodiscard]] static std::int32_t quant(const std::byte* bytes, std::size_t c) noexcept {
+    const auto both = std::to_integer<std::int32_t>(bytes[c % group_bytes]);
+    return (c < group_bytes ? both & 15 : both >> 4) - 8;
+  }
+  [[nodiscard]] static vec quants(const std::byte* bytes, std::size_t c) noexcept {
+    const vec_int both = __builtin_convertvector(load<vec_byte>(bytes + c % group_bytes), vec_int);
+    return __builtin_convertvector((both >> (c < group_bytes ? 0 : 4) & 15) - 8, vec);
+  }
+  [[nodiscard]] static constexpr std::size_t key_word(std::size_t quad) noexcept { return quad / 8 * 4 + quad % 4; }
+  [[nodiscard]] static vec_int key_quads(vec_int word, std::size_t quad) noexcept {
+    return word >> (quad % 8 < 4 ? 0 : 4) & 0x0F0F0F0F;
+  }
+};
+
+}  // namespace detail
+
+/// 4-bit integers: head_dim is a multiple of 32.
+using int4 = basic_quantised<detail::int4_format>;
+
+static_assert(codec<int4>);
+
+KVKEEP_NAMESPACE_END
+
+#endif
