@@ -3,18 +3,22 @@
 set(KVKEEP_HEADERS
     include/kvkeep/attention/attend.hpp
     include/kvkeep/attention/attend_types.hpp
+    include/kvkeep/attention/evidence.hpp
     include/kvkeep/attention/exp.hpp
+    include/kvkeep/attention/integer_tile.hpp
     include/kvkeep/attention/key_span.hpp
     include/kvkeep/attention/prefetch.hpp
     include/kvkeep/attention/reference.hpp
     include/kvkeep/attention/softmax_state.hpp
     include/kvkeep/attention/tile.hpp
     include/kvkeep/attention/tile_pass.hpp
+    include/kvkeep/attention/turned_tile.hpp
     include/kvkeep/cache/any_cache.hpp
     include/kvkeep/cache/cache.hpp
     include/kvkeep/cache/cache_core.hpp
     include/kvkeep/cache/cache_core_impl.hpp
     include/kvkeep/cache/keep_set.hpp
+    include/kvkeep/cache/layer_attention.hpp
     include/kvkeep/cache/plan.hpp
     include/kvkeep/cache/planner.hpp
     include/kvkeep/cache/planner_impl.hpp
@@ -33,9 +37,11 @@ set(KVKEEP_HEADERS
     include/kvkeep/core/arena.hpp
     include/kvkeep/core/config.hpp
     include/kvkeep/core/error.hpp
+    include/kvkeep/core/executor.hpp
     include/kvkeep/core/key_source.hpp
     include/kvkeep/core/result.hpp
     include/kvkeep/core/tensor.hpp
+    include/kvkeep/core/thread_executor.hpp
     include/kvkeep/core/types.hpp
     include/kvkeep/detail/simd.hpp
     include/kvkeep/kvkeep.hpp
@@ -60,6 +66,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/policy/traits.hpp
     include/kvkeep/position/distance.hpp
     include/kvkeep/position/encoding.hpp
+    include/kvkeep/position/key_turning.hpp
     include/kvkeep/position/rope_frequencies.hpp
     include/kvkeep/position/rotate.hpp
     include/kvkeep/position/rotator.hpp

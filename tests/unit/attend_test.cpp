@@ -47,11 +47,11 @@ struct outcome {
 struct room {
   kvkeep::detail::arena memory;
   kvkeep::attend_scratch scratch;
-  room(std::size_t queries, std::size_t group) {
+  room(std::size_t queries, std::size_t group, std::size_t dim) {
     kvkeep::detail::arena ruler;
-    scratch.lay_out(ruler, queries, group, 0);
+    scratch.lay_out<kvkeep::f32, kvkeep::f32>(ruler, queries, group, dim);
     memory = kvkeep::detail::arena(ruler.used());
-    scratch.lay_out(memory, queries, group, 0);
+    scratch.lay_out<kvkeep::f32, kvkeep::f32>(memory, queries, group, dim);
   }
 };
 
@@ -70,7 +70,7 @@ void attend_some(const fixture& f, float scale, kvkeep::score_options options, c
   }
   std::vector<float> turned(group * dim);
   for (std::size_t c = 0; c < group * dim; ++c) turned[c] = f.query.q[c] * scale;
-  const room scratch(1, group);
+  const room scratch(1, group, dim);
   const kvkeep::query_run run{spans, turned.data(), out.states, away};
   kvkeep::attend(f.store.view(0), {&run, 1}, options, scratch.scratch);
 }
@@ -212,30 +212,42 @@ TEST(Reference, WindowRowsAreTheNewestQueries) {
   }
 }
 
-TEST(Attend, TellsAnObserverTheScoresOfEveryTile) {
-  const fixture f({1, 2, 1, 8}, 20, 6);
-  outcome out(2, 8);
-  std::vector<std::vector<float>> scores(2, std::vector<float>(20));
-  std::vector<float> turned(16);
-  for (std::size_t c = 0; c < 16; ++c) turned[c] = f.query.q[c] * 0.5F;
-  const std::vector<kvkeep::key_span> spans{{0, 0, 0xFFFF}, {0, 1, 0xF}};
-  const kvkeep::query_run run{spans, turned.data(), out.states, {}};
-  const room scratch(1, 2);
+TEST(Attend, TellsAnObserverTheWeightsOfEveryTile) {
+  const std::size_t keys = 300;  // several tiles, whose maxima differ
+  const fixture f({1, 2, 1, 128}, keys, 6);
+  outcome out(2, 128);
+  std::vector<std::vector<double>> weights(2, std::vector<double>(keys));
+  std::vector<std::vector<double>> references = weights;
+  std::vector<float> turned(256);
+  for (std::size_t c = 0; c < 256; ++c) turned[c] = f.query.q[c] * 0.5F;
+  std::vector<kvkeep::key_span> spans;
+  for (std::uint32_t b = 0; b < 18; ++b) spans.push_back({0, b, 0xFFFF});
+  spans.push_back({0, 18, 0xFFF});
+  const kvkeep::query_run run{spans, turned.data(), out.states, {}, 7};
+  const room scratch(1, 2, 128);
+  std::size_t tiles = 0;
   kvkeep::attend(f.store.view(0), {&run, 1}, {}, scratch.scratch,
                  [&](std::size_t query, std::size_t head, std::span<const std::uint32_t> blocks,
-                     const std::uint16_t* masks, const float* s) {
-                   EXPECT_EQ(query, 0U);
+                     const std::uint16_t* masks, const float* w, float reference) {
+                   EXPECT_EQ(query, 7U);
+                   ++tiles;
                    for (std::size_t i = 0; i < blocks.size() * 16; ++i) {
-                     if ((std::uint32_t{masks[i / 16]} >> i % 16 & 1U) != 0)
-                       scores[head][blocks[i / 16] * 16 + i % 16] = s[i];
+                     if ((std::uint32_t{masks[i / 16]} >> i % 16 & 1U) != 0) {
+                       weights[head][blocks[i / 16] * 16 + i % 16] = static_cast<double>(w[i]);
+                       references[head][blocks[i / 16] * 16 + i % 16] = static_cast<double>(reference);
+                     } else {
+                       EXPECT_EQ(w[i], 0.0F);
+                     }
                    }
                  });
+  EXPECT_GT(tiles, 2U * 2);
   kvkeep::reference_attention_result truth;
-  expected(f, {.scale = 0.5}, 20, &truth);
+  expected(f, {.scale = 0.5}, keys, &truth);
   for (std::size_t g = 0; g < 2; ++g) {
-    for (std::size_t j = 0; j < 20; ++j) {
-      EXPECT_NEAR(std::exp(static_cast<double>(scores[g][j] - out.states[g].log_sum_exp())), truth.mass[g * 20 + j],
-                  1e-6);
+    const auto max = static_cast<double>(out.states[g].max);
+    const auto sum = static_cast<double>(out.states[g].sum);
+    for (std::size_t j = 0; j < keys; ++j) {
+      EXPECT_NEAR(weights[g][j] * std::exp(references[g][j] - max) / sum, truth.mass[g * keys + j], 1e-6);
     }
   }
 }

@@ -6,10 +6,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
+#include "kvkeep/attention/integer_tile.hpp"
 #include "kvkeep/attention/key_span.hpp"
 #include "kvkeep/attention/softmax_state.hpp"
 #include "kvkeep/attention/tile.hpp"
+#include "kvkeep/codec/f32.hpp"
 #include "kvkeep/core/arena.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
@@ -20,12 +23,14 @@ struct score_options {
   std::span<const float> slopes{};  ///< ALiBi slopes of the group's heads, [group]; empty: none
 };
 
-/// The observer that wants to know nothing. An observer is told the finished scores of every row and tile before they become
-/// weights: observer(query, head, blocks, masks, scores), blocks [n], masks [n], scores [n][16]; a score counts where its bit
-/// of the block's mask is set. With the states' final log_sum_exp() they give every weight.
+/// The observer that wants to know nothing. An observer is told the weights of every row and tile:
+/// observer(number, head, blocks, masks, weights, reference) with the query_run's number, the head in the group, blocks [n],
+/// masks [n] and weights [n][16]: e^(score - reference) where the key's bit of the block's mask is set, 0 elsewhere. The
+/// final weight is e^(reference - max) / sum times that, with the final state's max and sum. See evidence.hpp.
 struct no_observer {
-  void operator()(std::size_t, std::size_t, std::span<const std::uint32_t>, const std::uint16_t*,
-                  const float*) const noexcept {}
+  static void clear(std::size_t) noexcept {}
+  void operator()(std::size_t, std::size_t, std::span<const std::uint32_t>, const std::uint16_t*, const float*,
+                  float) const noexcept {}
 };
 
 /// What one query reads in one pass: spans that share an angle, and the query turned to it.
@@ -33,7 +38,8 @@ struct query_run {
   std::span<const key_span> spans{};     ///< each block once; by block where several queries are attended together
   const float* turned = nullptr;         ///< turned and scaled, [group][head_dim]
   std::span<softmax_state> states{};     ///< [group], with accumulators of head_dim floats; added to
-  std::span<const position> distance{};  ///< by slot, where ALiBi or the keys' own turning needs it
+  std::span<const position> distance{};  ///< by slot, where ALiBi needs it
+  std::size_t number = 0;                ///< which query it is, for observers
 };
 
 namespace detail {
@@ -42,35 +48,49 @@ inline constexpr std::size_t tile_bytes = 32768;  // of keys, about: what the ne
 inline constexpr std::size_t most_tile_blocks = 16;
 inline constexpr std::size_t most_tile_tokens = most_tile_blocks * block_tokens;
 
-/// Blocks of a tile.
+/// Blocks of a tile of keys in some codec.
 template <class KeyCodec>
 [[nodiscard]] constexpr std::size_t tile_blocks(std::size_t head_dim) noexcept {
+  constexpr std::size_t together = 4;  // a multiple of what is scored side by side on any instruction set
   const std::size_t fit = tile_bytes / KeyCodec::key_block_bytes(head_dim);
-  return std::clamp<std::size_t>(fit / blocks_at_once * blocks_at_once, blocks_at_once, most_tile_blocks);
+  return std::clamp<std::size_t>(fit / together * together, together, most_tile_blocks);
 }
 
-/// Keys that are read as they are stored.
-struct stored_keys {};
+/// From this many rows on a call walks over its tiles again and again.
+inline constexpr std::size_t many_rows = 9;
 
 }  // namespace detail
 
 /// Working memory of attend for one thread and up to `queries` queries of `group` heads.
 struct attend_scratch {
   std::span<float> scores{};          ///< [queries * group][256]: of a tile
-  std::span<float> shrink{};          ///< [queries * group]: what a new maximum makes of what was summed before
   std::span<std::uint32_t> active{};  ///< [queries * group]: rows that read something of a tile
   std::span<std::uint16_t> masks{};   ///< [queries][16]: rows of a tile's blocks that are read
   std::span<std::size_t> next{};      ///< [queries]: the first span not yet in a tile
-  std::span<float> keys{};            ///< [tile blocks][head_dim][16]: keys turned one by one
+  std::span<float> keys{};            ///< [tile blocks][head_dim][16]: decoded
+  std::span<float> values{};          ///< [tile blocks][16][head_dim]: decoded
+  std::span<std::int32_t> quads{};    ///< [queries * group][head_dim / 4]: queries as integers, for keys of that kind
+  std::span<float> quad_scales{};     ///< [queries * group][head_dim / 32]
+  std::span<std::int32_t> offsets{};  ///< [queries * group][head_dim / 32]
 
-  /// Takes it from an arena; `turned_keys` is the number of floats of `keys`.
-  void lay_out(detail::arena& memory, std::size_t queries, std::size_t group, std::size_t turned_keys) {
-    scores = memory.take<float>(queries * group * detail::most_tile_tokens);
-    shrink = memory.take<float>(queries * group);
-    active = memory.take<std::uint32_t>(queries * group);
+  /// Takes it from an arena, for keys and values of these codecs; `turned`: for attend_turned, one query at a time.
+  template <class KeyCodec, class ValueCodec>
+  void lay_out(detail::arena& memory, std::size_t queries, std::size_t group, std::size_t head_dim,
+               bool turned = false) {
+    const std::size_t rows = queries * group;
+    const std::size_t tile = detail::tile_blocks<f32>(head_dim) * block_tokens * head_dim;
+    const bool many = rows >= detail::many_rows;
+    const bool decodes_keys = KeyCodec::integer ? turned : many && !std::is_same_v<KeyCodec, f32>;
+    const bool rounds = KeyCodec::integer && !turned;
+    scores = memory.take<float>(rows * detail::most_tile_tokens);
+    active = memory.take<std::uint32_t>(rows);
     masks = memory.take<std::uint16_t>(queries * detail::most_tile_blocks);
     next = memory.take<std::size_t>(queries);
-    keys = memory.take<float>(turned_keys);
+    keys = memory.take<float>(decodes_keys ? tile : 0);
+    values = memory.take<float>(many && !std::is_same_v<ValueCodec, f32> ? tile : 0);
+    quads = memory.take<std::int32_t>(rounds ? rows * head_dim / 4 : 0);
+    quad_scales = memory.take<float>(rounds ? rows * head_dim / detail::quant_group : 0);
+    offsets = memory.take<std::int32_t>(rounds ? rows * head_dim / detail::quant_group : 0);
   }
 };
 

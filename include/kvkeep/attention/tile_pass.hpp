@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -13,7 +12,7 @@
 
 #include "kvkeep/attention/attend_types.hpp"
 #include "kvkeep/attention/exp.hpp"
-#include "kvkeep/codec/f32.hpp"
+#include "kvkeep/attention/turned_tile.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
 namespace detail {
@@ -24,39 +23,82 @@ struct tile_plan {
   std::size_t count = 0;
 };
 
-/// One call of attend. Turn is stored_keys, or what turns the keys of a block before they are scored.
-template <class Lane, class Turn, class Observer>
+/// Keys that are read as they are stored.
+struct stored_keys {};
+
+/// f.operator()<Rows>(first) for groups of rows first, ..., as large as can be up to Most, that fill [0, count).
+template <std::size_t Most, class F>
+inline void by_groups(std::size_t count, const F& f) noexcept {
+  std::size_t i = 0;
+  for (; i + Most <= count; i += Most) f.template operator()<Most>(i);
+  if constexpr (Most > 2) {
+    if (count - i >= 2) {
+      f.template operator()<2>(i);
+      i += 2;
+    }
+  }
+  if constexpr (Most > 1) {
+    if (i < count) f.template operator()<1>(i);
+  }
+}
+
+/// One call of attend over one lane. Keys is stored_keys, or the key_turning of keys that are turned as they are read.
+template <walk Walk, class Lane, class Keys, class Observer>
 class tile_pass {
  public:
   using key_codec = typename Lane::key_codec;
   using value_codec = typename Lane::value_codec;
-  static constexpr bool turns_keys = !std::is_same_v<Turn, stored_keys>;
-  using scored_codec = std::conditional_t<turns_keys, f32, key_codec>;
+  static constexpr bool turned = std::is_same_v<Keys, key_turning>;
+  static constexpr bool integers = key_codec::integer && !turned;
+  /// Where keys and values are read more than once they are decoded once; integers are not decoded to be scored.
+  static constexpr bool decodes_keys = !integers && !std::is_same_v<key_codec, f32> &&
+                                       (Walk == walk::again || key_codec::integer);
+  static constexpr bool decodes_values = Walk == walk::again && !std::is_same_v<value_codec, f32>;
+  using scored_codec = std::conditional_t<decodes_keys, f32, key_codec>;
+  using added_codec = std::conditional_t<decodes_values, f32, value_codec>;
 
-  tile_pass(const Lane& lane, std::span<const query_run> queries, const score_options& options, const Turn& turn,
+  tile_pass(const Lane& lane, std::span<const query_run> queries, const score_options& options, const Keys& keys,
             const Observer& observer, const attend_scratch& scratch) noexcept
       : lane_(lane),
         queries_(queries),
         options_(options),
-        turn_(turn),
+        keys_(keys),
         observer_(observer),
         group_(queries[0].states.size()),
         dim_(lane.head_dim()),
         scratch_(scratch) {}
 
+  /// All tiles.
   void run() noexcept {
-    for (std::size_t q = 0; q < queries_.size(); ++q) scratch_.next[q] = 0;
+    if constexpr (integers) round_queries();
+    std::fill_n(scratch_.next.begin(), queries_.size(), std::size_t{0});
     tile_plan now;
     choose(now);
     while (now.count > 0) {
       take(now);
-      score(now);
-      for (std::size_t i = 0; i < active_; ++i) soften(now, scratch_.active[i]);
       tile_plan next;
       choose(next);
-      add(now, next);
+      work(now, lane_, next);
       now = next;
     }
+  }
+
+  /// The tile of a single query's spans from number `first` on; `next_lane` and `next` are what will be read after it.
+  void run_tile(std::size_t first, const Lane& next_lane, std::size_t next_first) noexcept {
+    scratch_.next[0] = first;
+    tile_plan now;
+    choose(now);
+    take(now);
+    scratch_.next[0] = next_first;
+    tile_plan next;
+    choose(next);
+    work(now, next_lane, next);
+  }
+
+  /// Blocks of a tile.
+  [[nodiscard]] static constexpr std::size_t blocks_of_tile(std::size_t head_dim) noexcept {
+    if constexpr (decodes_keys || decodes_values) return tile_blocks<f32>(head_dim);
+    return tile_blocks<key_codec>(head_dim);
   }
 
  private:
@@ -69,10 +111,23 @@ class tile_pass {
   [[nodiscard]] const std::uint16_t* masks_of(std::size_t query) const noexcept {
     return scratch_.masks.data() + query * most_tile_blocks;
   }
+  [[nodiscard]] const float* query_of(std::size_t row) const noexcept {
+    return queries_[row / group_].turned + row % group_ * dim_;
+  }
+  [[nodiscard]] integer_query integers_of(std::size_t row) const noexcept {
+    const std::size_t groups = dim_ / quant_group;
+    return {scratch_.quads.data() + row * groups * group_quads, scratch_.quad_scales.data() + row * groups,
+            scratch_.offsets.data() + row * groups};
+  }
+  void round_queries() noexcept {
+    for (std::size_t row = 0; row < queries_.size() * group_; ++row) {
+      round_query(query_of(row), dim_, key_codec::key_bias, integers_of(row));
+    }
+  }
 
   /// The next blocks that any query reads, without taking them.
   void choose(tile_plan& tile) const noexcept {
-    const std::size_t most = tile_blocks<key_codec>(dim_);
+    const std::size_t most = blocks_of_tile(dim_);
     tile.count = 0;
     if (queries_.size() == 1) {
       const auto spans = queries_[0].spans.subspan(scratch_.next[0]);
@@ -121,64 +176,73 @@ class tile_pass {
     }
   }
 
-  template <std::size_t Rows>
-  void score_rows(const tile_plan& tile, const std::byte* const* blocks, std::size_t first, prefetch_window& ahead,
-                  std::size_t lines) noexcept {
+  void work(const tile_plan& tile, const Lane& next_lane, const tile_plan& next) noexcept {
+    score(tile);
+    for (std::size_t i = 0; i < active_; ++i) soften(tile, scratch_.active[i]);
+    add(tile, next_lane, next);
+  }
+
+  /// Scores of Rows rows and Blocks blocks of a tile, from row `first` of the active ones and block b on.
+  template <std::size_t Rows, std::size_t Blocks>
+  void score_some(const std::byte* const* blocks, const float* const* angles, std::size_t first, std::size_t b,
+                  read_ahead& ahead) noexcept {
     std::array<const float*, Rows> queries;
+    std::array<integer_query, Rows> rounded;
     std::array<float*, Rows> scores;
     for (std::size_t r = 0; r < Rows; ++r) {
       const std::size_t row = scratch_.active[first + r];
-      queries[r] = queries_[row / group_].turned + row % group_ * dim_;
-      scores[r] = scores_of(row);
+      if constexpr (integers) rounded[r] = integers_of(row);
+      queries[r] = query_of(row);
+      scores[r] = scores_of(row) + b * block_tokens;
     }
-    std::size_t b = 0;
-    const auto forward = [&](std::size_t count) {
-      b += count;
-      for (float*& s : scores) s += count * block_tokens;
-    };
-    while (b + blocks_at_once <= tile.count) {
-      score_blocks<scored_codec, Rows, blocks_at_once>(blocks + b, dim_, queries.data(), scores.data(), ahead, lines);
-      forward(blocks_at_once);
-    }
-    while (b < tile.count) {
-      score_blocks<scored_codec, Rows, 1>(blocks + b, dim_, queries.data(), scores.data(), ahead, lines);
-      forward(1);
-    }
-  }
-
-  /// The keys of block b of a tile, ready to be scored.
-  [[nodiscard]] const std::byte* keys_of(const tile_plan& tile, std::size_t b) noexcept {
-    const std::byte* const stored = lane_.key_block(tile.blocks[b]);
-    if constexpr (turns_keys) {
-      float* const turned = scratch_.keys.data() + b * dim_ * block_tokens;
-      const float* const decoded = key_codec::keys(stored, dim_, turned);
-      turn_(decoded, queries_[0].distance.data() + std::size_t{tile.blocks[b]} * block_tokens, masks_of(0)[b], turned);
-      return reinterpret_cast<const std::byte*>(turned);
+    if constexpr (integers) {
+      score_integer_blocks<Walk, key_codec, Rows, Blocks>(blocks + b, dim_, rounded.data(), scores.data(), ahead);
+    } else if constexpr (turned) {
+      score_turned_blocks<Walk, scored_codec, Rows, Blocks>(blocks + b, angles + b, keys_, dim_, queries.data(),
+                                                            scores.data(), ahead);
     } else {
-      return stored;
+      score_blocks<Walk, scored_codec, Rows, Blocks>(blocks + b, dim_, queries.data(), scores.data(), ahead);
     }
   }
 
   void score(const tile_plan& tile) noexcept {
     std::array<const std::byte*, most_tile_blocks> blocks;
-    prefetch_window ahead;
+    std::array<const float*, most_tile_blocks> angles;
+    read_ahead ahead;
     for (std::size_t b = 0; b < tile.count; ++b) {
-      blocks[b] = keys_of(tile, b);
+      blocks[b] = lane_.key_block(tile.blocks[b]);
+      if constexpr (decodes_keys) {
+        float* const room = scratch_.keys.data() + b * dim_ * block_tokens;
+        blocks[b] = reinterpret_cast<const std::byte*>(key_codec::keys(blocks[b], dim_, room));
+      }
+      if constexpr (turned) angles[b] = keys_.of_block(tile.blocks[b]);
       ahead.add(lane_.value_block(tile.blocks[b]), value_codec::value_block_bytes(dim_));
     }
-    const std::size_t turns =
-        (active_ + rows_at_once - 1) / rows_at_once * ((tile.count + blocks_at_once - 1) / blocks_at_once) * dim_;
-    const std::size_t lines = ahead.lines() / turns + 1;
-    std::size_t i = 0;
-    for (; i + rows_at_once <= active_; i += rows_at_once)
-      score_rows<rows_at_once>(tile, blocks.data(), i, ahead, lines);
-    if constexpr (rows_at_once > 2) {
-      if (active_ - i >= 2) {
-        score_rows<2>(tile, blocks.data(), i, ahead, lines);
-        i += 2;
+    constexpr std::size_t together = score_together;
+    const std::size_t turns = integers ? dim_ / 4 : turned ? dim_ / 2 : dim_;
+    ahead.spread((active_ + rows_at_once - 1) / rows_at_once * ((tile.count + together - 1) / together) * turns);
+    const auto rows = [&]<std::size_t Blocks>(std::size_t b) {
+      by_groups<rows_at_once>(active_, [&]<std::size_t Rows>(std::size_t first) {
+        score_some<Rows, Blocks>(blocks.data(), angles.data(), first, b, ahead);
+      });
+    };
+    if constexpr (Walk == walk::once) {
+      std::size_t b = 0;
+      for (; b + together <= tile.count; b += together) rows.template operator()<together>(b);
+      if constexpr (together > 1) {
+        for (; b < tile.count; ++b) rows.template operator()<1>(b);
       }
+    } else {
+      by_groups<rows_at_once>(active_, [&]<std::size_t Rows>(std::size_t first) {
+        std::size_t b = 0;
+        for (; b + together <= tile.count; b += together) {
+          score_some<Rows, together>(blocks.data(), angles.data(), first, b, ahead);
+        }
+        if constexpr (together > 1) {
+          for (; b < tile.count; ++b) score_some<Rows, 1>(blocks.data(), angles.data(), first, b, ahead);
+        }
+      });
     }
-    if (i < active_) score_rows<1>(tile, blocks.data(), i, ahead, lines);
   }
 
   /// Softcap and ALiBi on a row's scores.
@@ -206,7 +270,6 @@ class tile_pass {
     const std::uint16_t* const masks = masks_of(row / group_);
     const std::size_t tokens = tile.count * block_tokens;
     finish_scores(tile, row, scores);
-    observer_(row / group_, row % group_, std::span<const std::uint32_t>(tile.blocks).first(tile.count), masks, scores);
     for (std::size_t b = 0; b < tile.count; ++b) {
       if (masks[b] == 0xFFFFU) continue;
       for (std::size_t part = 0; part < block_vectors; ++part) {
@@ -219,10 +282,11 @@ class tile_pass {
     for (std::size_t i = vec_width; i < tokens; i += vec_width) top = larger(load(scores + i), top);
     softmax_state& state = state_of(row);
     const float tops = largest(top);
-    float shrink = 1.0F;
     if (tops > state.max) {
-      shrink = exp_below(state.max - tops);
+      const float shrink = exp_below(state.max - tops);
       state.max = tops;
+      state.sum *= shrink;
+      for (float& x : state.accumulated) x *= shrink;
     }
     vec sum{};
     const vec base = splat(state.max);
@@ -231,60 +295,50 @@ class tile_pass {
       sum += weight;
       store(scores + i, weight);
     }
-    state.sum = state.sum * shrink + sum_of(sum);
-    scratch_.shrink[row] = shrink;
+    state.sum += sum_of(sum);
+    observer_(queries_[row / group_].number, row % group_,
+              std::span<const std::uint32_t>(tile.blocks).first(tile.count), masks, scores, state.max);
   }
 
-  /// The keys of a tile that a query reads; how many.
-  std::size_t list_keys(const tile_plan& tile, std::size_t query, tile_key* keys) const noexcept {
-    const std::uint16_t* const masks = masks_of(query);
-    std::size_t count = 0;
-    for (std::size_t b = 0; b < tile.count; ++b) {
-      const std::byte* const block = lane_.value_block(tile.blocks[b]);
-      for (std::uint32_t left = masks[b]; left != 0; left &= left - 1) {
-        const auto r = static_cast<std::uint32_t>(std::countr_zero(left));
-        keys[count++] = {block, r, static_cast<std::uint32_t>(b * block_tokens + r)};
-      }
-    }
-    return count;
-  }
-
+  /// Adds `count` blocks of values, from block b of a tile on, to Rows rows, from row `first` of the active ones on.
   template <std::size_t Rows>
-  void add_rows(const tile_key* keys, std::size_t count, std::size_t first, prefetch_window& ahead,
-                std::size_t lines) noexcept {
+  void add_some(const std::byte* const* blocks, std::size_t b, std::size_t count, std::size_t first,
+                read_ahead& ahead) noexcept {
+    const std::uint16_t* const masks = masks_of(scratch_.active[first] / group_) + b;
     std::array<const float*, Rows> weights;
     std::array<float*, Rows> accumulated;
-    std::array<float, Rows> shrink;
     for (std::size_t r = 0; r < Rows; ++r) {
       const std::size_t row = scratch_.active[first + r];
-      weights[r] = scores_of(row);
+      weights[r] = scores_of(row) + b * block_tokens;
       accumulated[r] = state_of(row).accumulated.data();
-      shrink[r] = scratch_.shrink[row];
     }
     std::size_t c = 0;
-    for (; c + value_vectors * vec_width <= dim_; c += value_vectors * vec_width) {
-      add_values<value_codec, Rows, value_vectors>(keys, count, dim_, c, weights.data(), shrink.data(),
-                                                   accumulated.data(), ahead, lines);
-    }
-    for (; c + vec_width <= dim_; c += vec_width) {
-      add_values<value_codec, Rows, 1>(keys, count, dim_, c, weights.data(), shrink.data(), accumulated.data(), ahead,
-                                       lines);
-    }
-    if (c == dim_) return;
-    if (dim_ < vec_width) {
-      for (std::size_t r = 0; r < Rows; ++r) {
-        add_values_rest<value_codec>(keys, count, dim_, c, weights[r], shrink[r], accumulated[r]);
+    const auto stripes = [&]<std::size_t Vectors>() {
+      for (; c + Vectors * vec_width <= dim_; c += Vectors * vec_width) {
+        add_values<Walk, added_codec, Rows, Vectors>(blocks + b, masks, count, dim_, c, weights.data(),
+                                                     accumulated.data(), ahead);
       }
-      return;
-    }
-    // The last vector overlaps what is done, which is put back.
-    const std::size_t last = dim_ - vec_width;
-    std::array<std::array<float, vec_width>, Rows> done;
-    for (std::size_t r = 0; r < Rows; ++r) std::copy(accumulated[r] + last, accumulated[r] + c, done[r].begin());
-    add_values<value_codec, Rows, 1>(keys, count, dim_, last, weights.data(), shrink.data(), accumulated.data(), ahead,
-                                     lines);
-    for (std::size_t r = 0; r < Rows; ++r) {
-      std::copy(done[r].begin(), done[r].begin() + static_cast<std::ptrdiff_t>(c - last), accumulated[r] + last);
+    };
+    if constexpr (whole_rows<Walk, added_codec>) stripes.template operator()<8>();
+    stripes.template operator()<value_vectors>();
+    stripes.template operator()<1>();
+    if constexpr (!added_codec::integer) {
+      if (c == dim_) return;
+      if (dim_ < vec_width) {
+        for (std::size_t r = 0; r < Rows; ++r) {
+          add_values_rest<added_codec>(blocks + b, masks, count, dim_, c, weights[r], accumulated[r]);
+        }
+        return;
+      }
+      // The last vector overlaps what is done, which is put back.
+      const std::size_t last = dim_ - vec_width;
+      std::array<std::array<float, vec_width>, Rows> done;
+      for (std::size_t r = 0; r < Rows; ++r) std::copy(accumulated[r] + last, accumulated[r] + c, done[r].begin());
+      add_values<Walk, added_codec, Rows, 1>(blocks + b, masks, count, dim_, last, weights.data(), accumulated.data(),
+                                             ahead);
+      for (std::size_t r = 0; r < Rows; ++r) {
+        std::copy(done[r].begin(), done[r].begin() + static_cast<std::ptrdiff_t>(c - last), accumulated[r] + last);
+      }
     }
   }
 
@@ -292,46 +346,47 @@ class tile_pass {
     return a == b || std::equal(masks_of(a), masks_of(a) + tile.count, masks_of(b));
   }
 
-  /// Adds the values of a tile, whose weights are in scratch, and fetches the keys of the next.
-  void add(const tile_plan& tile, const tile_plan& next) noexcept {
-    prefetch_window ahead;
-    for (std::size_t b = 0; b < next.count; ++b) {
-      ahead.add(lane_.key_block(next.blocks[b]), key_codec::key_block_bytes(dim_));
+  /// Adds the values of a tile, whose weights are in scratch, and fetches the keys that come next.
+  void add(const tile_plan& tile, const Lane& next_lane, const tile_plan& next) noexcept {
+    std::array<const std::byte*, most_tile_blocks> blocks;
+    read_ahead ahead;
+    for (std::size_t b = 0; b < tile.count; ++b) {
+      blocks[b] = lane_.value_block(tile.blocks[b]);
+      if constexpr (decodes_values) {
+        float* const room = scratch_.values.data() + b * dim_ * block_tokens;
+        blocks[b] = reinterpret_cast<const std::byte*>(value_codec::values(blocks[b], dim_, room));
+      }
     }
-    const std::size_t stripes = (dim_ + value_vectors * vec_width - 1) / (value_vectors * vec_width);
-    const std::size_t turns =
-        (active_ + rows_at_once - 1) / rows_at_once * std::max<std::size_t>(stripes, 1) * tile.count * block_tokens;
-    const std::size_t lines = ahead.lines() / turns + 1;
-    std::array<tile_key, most_tile_tokens> keys;
-    std::size_t count = 0;
-    std::size_t listed = ~std::size_t{0};
+    for (std::size_t b = 0; b < next.count; ++b) {
+      ahead.add(next_lane.key_block(next.blocks[b]), key_codec::key_block_bytes(dim_));
+    }
+    const std::size_t stripes = std::max<std::size_t>(dim_ / (value_vectors * vec_width), 1);
+    ahead.spread((active_ + rows_at_once - 1) / rows_at_once * stripes * tile.count * block_tokens);
+    // Rows that read the same keys of the tile go together.
     for (std::size_t i = 0; i < active_;) {
-      const std::size_t query = scratch_.active[i] / group_;
-      if (listed == ~std::size_t{0} || !read_alike(tile, listed, query)) count = list_keys(tile, query, keys.data());
-      listed = query;
       std::size_t alike = 1;
-      while (alike < rows_at_once && i + alike < active_ &&
-             read_alike(tile, scratch_.active[i + alike] / group_, query)) {
-        ++alike;
+      const std::size_t query = scratch_.active[i] / group_;
+      while (i + alike < active_ && read_alike(tile, scratch_.active[i + alike] / group_, query)) ++alike;
+      constexpr std::size_t most = whole_rows<Walk, added_codec> ? rows_at_once / 2 : rows_at_once;
+      const std::size_t step = Walk == walk::once ? 1 : tile.count;
+      for (std::size_t b = 0; b < tile.count; b += step) {
+        by_groups<most>(alike, [&]<std::size_t Rows>(std::size_t first) {
+          add_some<Rows>(blocks.data(), b, step, i + first, ahead);
+        });
       }
-      if (alike == rows_at_once) {
-        add_rows<rows_at_once>(keys.data(), count, i, ahead, lines);
-        i += rows_at_once;
-      } else if (alike >= 2) {
-        add_rows<2>(keys.data(), count, i, ahead, lines);
-        i += 2;
-      } else {
-        add_rows<1>(keys.data(), count, i, ahead, lines);
-        i += 1;
-      }
+      i += alike;
     }
   }
 
-  const Lane& lane_;
+  /// Blocks that are scored side by side: integers need twice the registers.
+  static constexpr std::size_t score_together =
+      (integers || turned) && blocks_at_once<Walk> > 1 ? blocks_at_once<Walk> / 2 : blocks_at_once<Walk>;
+
+  Lane lane_;
   std::span<const query_run> queries_;
   const score_options& options_;
-  const Turn& turn_;
-  const Observer& observer_;
+  const Keys& keys_;
+  Observer observer_;
   std::size_t group_;
   std::size_t dim_;
   attend_scratch scratch_;

@@ -27,7 +27,8 @@ class cache_interface {
   virtual ~cache_interface() = default;
   [[nodiscard]] virtual result<void> begin(std::size_t n) = 0;
   [[nodiscard]] virtual result<void> attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
-                                            rows_view<const float> v, rows_view<float> out) = 0;
+                                            rows_view<const float> v, rows_view<float> out,
+                                            const executor_ref& executor) = 0;
   [[nodiscard]] virtual result<void> commit(std::size_t count, const commit_evidence& evidence) = 0;
   virtual void tell(drop_reason reason) const = 0;
   virtual void abort() noexcept = 0;
@@ -65,8 +66,8 @@ class cache_model final : public cache_interface {
 
   result<void> begin(std::size_t n) override { return core_->begin(n); }
   result<void> attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k, rows_view<const float> v,
-                      rows_view<float> out) override {
-    return core_->attend(layer, q, k, v, out);
+                      rows_view<float> out, const executor_ref& executor) override {
+    return core_->attend(layer, q, k, v, out, executor);
   }
   result<void> commit(std::size_t count, const commit_evidence& e) override { return core_->commit(count, e); }
   void tell(drop_reason reason) const override { core_->tell(reason); }

@@ -76,6 +76,8 @@ class cache {
   [[nodiscard]] std::size_t capacity(std::size_t unit = 0) const { return core_->plan.capacity(unit); }
   /// Blocks of 16 tokens in use by a unit.
   [[nodiscard]] std::size_t block_count(std::size_t unit = 0) const noexcept { return core_->plan.block_count(unit); }
+  /// What attention_evidence for this cache is made with.
+  [[nodiscard]] kvkeep::evidence_shape evidence_shape() const noexcept { return core_->evidence_shape(); }
   /// Bytes in use, all of them taken at construction.
   [[nodiscard]] const cache_bytes& bytes() const noexcept { return core_->used; }
 

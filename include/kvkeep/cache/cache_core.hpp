@@ -12,11 +12,10 @@
 #include <tuple>
 #include <vector>
 
-#include "kvkeep/attention/attend.hpp"
+#include "kvkeep/cache/layer_attention.hpp"
 #include "kvkeep/cache/planner.hpp"
 #include "kvkeep/codec/f32.hpp"
 #include "kvkeep/core/tensor.hpp"
-#include "kvkeep/position/rotator.hpp"
 #include "kvkeep/storage/kv_store.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
@@ -30,7 +29,10 @@ struct cache_options {
   float softcap = 0.0F;                  ///< scores become softcap * tanh(score / softcap), > 0; 0: none
   std::vector<float>
       sink_logits{};        ///< a logit per query head that takes part in the softmax and has no value; empty: none
-  drop_listener on_drop{};  ///< told what was dropped and why
+  std::size_t workers = 1;    ///< workers of the executors that attend may be given, 1 .. 1024: working memory for each
+  std::size_t key_parts = 1;  ///< parts into which the keys of a query are cut, to be attended at once and merged, 1 .. 1024;
+                              ///< outputs depend on it in their last bits, never on the number of workers
+  drop_listener on_drop{};    ///< told what was dropped and why
 };
 
 /// Bytes of a cache. All are allocated at construction and none later.
@@ -94,13 +96,30 @@ class cache_core {
   [[nodiscard]] result<void> begin(std::size_t n) {
     if (auto ok = plan.try_begin(n); !ok) return ok;
     std::fill(attended_.begin(), attended_.end(), std::uint8_t{0});
-    if (rope_) rotator_.begin_step(plan.next_position(), n);
+    attention_.begin_step(plan.next_position(), n);
     built_unit_ = nothing;
     return {};
   }
 
+  template <class Evidence>
   [[nodiscard]] result<void> attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
-                                    rows_view<const float> v, rows_view<float> out);
+                                    rows_view<const float> v, rows_view<float> out, const executor_ref& executor,
+                                    Evidence& evidence);
+  [[nodiscard]] result<void> attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
+                                    rows_view<const float> v, rows_view<float> out, const executor_ref& executor) {
+    no_evidence_wanted nothing_wanted;
+    return attend(layer, q, k, v, out, executor, nothing_wanted);
+  }
+
+  /// What attention_evidence is sized by.
+  [[nodiscard]] kvkeep::evidence_shape evidence_shape() const noexcept {
+    return {.query_heads = shape.query_heads,
+            .kv_heads = shape.kv_heads,
+            .slots = plan.planned_blocks() * block_tokens,
+            .tokens = max_step_,
+            .together = attention_.together(),
+            .regions = attention_.regions()};
+  }
 
   /// Commits without telling the listener; tell() follows when the step is closed.
   [[nodiscard]] result<void> commit(std::size_t count, const commit_evidence& evidence) {
@@ -195,31 +214,32 @@ class cache_core {
   static constexpr std::size_t nothing = ~std::size_t{0};
 
   cache_core(const model_shape& s, const Policy& p, const cache_options& options, planner_type&& made)
-      : shape(s), policy(p), plan(std::move(made)), on_drop_(options.on_drop) {
+      : shape(s), policy(p), plan(std::move(made)), attention_(sizes(options)), on_drop_(options.on_drop) {
     if constexpr (planner_type::scope == kvkeep::scope::sequence) lanes_ = shape.layers * shape.kv_heads;
     if constexpr (planner_type::scope == kvkeep::scope::layer) lanes_ = shape.kv_heads;
-    rope_ = std::holds_alternative<rope>(options.positions);
-    if (rope_) {
-      const rope& r = *std::get_if<rope>(&options.positions);
-      applied_ = r.applied;
-      pairs_ = rotary_dim_of(r, shape.head_dim) / 2;
-      near_ = plan.storage().scattered ? near_distances() : 0;
-    } else {
-      plan.ignore_angles();
-      alibi_ = std::holds_alternative<alibi>(options.positions);
-    }
-    sink_logit_count_ = options.sink_logits.size();
+    if (!std::holds_alternative<rope>(options.positions)) plan.ignore_angles();
     max_step_ = options.max_step;
+    workers_ = options.workers;
   }
 
-  /// Queries that are attended together: about 64 rows share what is read. Where every key has a distance of its own to each
-  /// query, they are attended one by one.
-  [[nodiscard]] std::size_t queries_at_once() const noexcept {
-    constexpr std::size_t rows = 64;
-    if (alibi_ || keys_turn()) return 1;
-    return std::min(max_step_, std::max<std::size_t>(rows / shape.group(), 1));
+  [[nodiscard]] attention_sizes sizes(const cache_options& options) const {
+    attention_sizes out;
+    out.shape = shape;
+    out.max_step = options.max_step;
+    out.blocks = plan.planned_blocks();
+    out.most_spans = plan.kept().in_step;
+    out.workers = options.workers;
+    out.key_parts = options.key_parts;
+    out.sink_logits = options.sink_logits.size();
+    out.alibi = std::holds_alternative<alibi>(options.positions);
+    if (const rope* const r = std::get_if<rope>(&options.positions)) {
+      out.applied = r->applied;
+      out.pairs = rotary_dim_of(*r, shape.head_dim) / 2;
+      out.turns_keys = plan.storage().scattered;
+      out.near = out.turns_keys ? near_distances() : 0;
+    }
+    return out;
   }
-  [[nodiscard]] bool keys_turn() const noexcept { return rope_ && plan.storage().scattered; }
 
   [[nodiscard]] static planner_options plan_options(const cache_options& o) {
     return {.max_step = o.max_step, .first_position = o.first_position};
@@ -251,46 +271,21 @@ class cache_core {
   template <class T>
   [[nodiscard]] result<void> check_rows(std::string_view name, const rows_view<T>& rows, std::size_t heads) const;
   void store_rows(std::size_t layer, rows_view<const float> k, rows_view<const float> v);
-  /// Builds the views of queries first, first + 1, ... of a unit, as many as fit; how many. Those of the last call are kept.
-  std::size_t build_views(std::size_t unit, std::size_t first);
-  /// The attention of those queries in one layer and kv head.
-  void attend_built(std::size_t layer, std::size_t kv_head, rows_view<const float> q, rows_view<float> out);
-  void turn_query(std::size_t head, std::size_t query, position angle, rows_view<const float> q, float* turned);
+  /// Builds the views of queries first, first + 1, ... of a unit, as many as fit. Those of the last call are kept.
+  void build_views(std::size_t unit, std::size_t first);
   /// Moves the rows that the plan moves.
   void settle();
 
+  layer_attention<KeyCodec, ValueCodec> attention_;
   drop_listener on_drop_;
   std::size_t lanes_ = 1;
-  bool rope_ = false;
-  bool alibi_ = false;
-  bool applied_ = false;
-  std::size_t pairs_ = 0;
-  std::size_t near_ = 0;
   std::size_t max_step_ = 0;
-  std::size_t sink_logit_count_ = 0;
-  float scale_ = 1.0F;
-  float softcap_ = 0.0F;
-
-  // The views built last: a step of few tokens builds them once for all layers.
-  std::size_t built_unit_ = nothing;
-  std::size_t built_first_ = 0;
-  std::size_t built_count_ = 0;
+  std::size_t workers_ = 1;
+  std::size_t built_unit_ = nothing;  // whose views attention_ has: a step of few tokens builds them once for all layers
 
   arena memory_;
-  rotator rotator_;
-  std::span<std::uint8_t> attended_;       // [layers]
-  std::span<float> slopes_;                // [query_heads], ALiBi
-  std::span<float> sink_logits_;           // [query_heads] or empty
-  std::span<float> key_row_;               // [head_dim]
-  std::span<float> turned_;                // [queries][group][head_dim]
-  std::span<float> accumulated_;           // [queries][group][head_dim]
-  std::span<softmax_state> states_;        // [queries][group]
-  std::span<key_span> spans_;              // of all views built
-  std::span<std::span<key_span>> built_;   // [queries]: not yet attended ones of the current head
-  std::span<std::span<key_span>> viewed_;  // [queries]: what each query reads
-  std::span<query_run> runs_;              // [queries]
-  std::span<const position> distance_;     // by slot; of the only view built, where keys or scores need it
-  attend_scratch scratch_;
+  std::span<std::uint8_t> attended_;  // [layers]
+  std::span<float> key_row_;          // [head_dim]
 };
 
 }  // namespace detail

@@ -17,6 +17,8 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check(const model_shape& 
   if (!std::isfinite(options.softcap) || options.softcap < 0.0F) {
     return bad_argument("softcap", options.softcap, "finite and > 0, or 0 for none");
   }
+  if (options.workers < 1 || options.workers > 1024) return bad_argument("workers", options.workers, "1 .. 1024");
+  if (options.key_parts < 1 || options.key_parts > 1024) return bad_argument("key_parts", options.key_parts, "1 .. 1024");
   if (!options.sink_logits.empty() && options.sink_logits.size() != shape.query_heads) {
     return bad_argument("sink_logits", fmt::format("{} values", options.sink_logits.size()),
                         fmt::format("none or query_heads = {}", shape.query_heads));
@@ -61,42 +63,21 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check_encoding(const cach
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
 void cache_core<Policy, KeyCodec, ValueCodec>::lay_out(arena& memory) {
-  const std::size_t dim = shape.head_dim;
-  const std::size_t group = shape.group();
-  store.lay_out(memory, lanes_, plan.planned_blocks(), dim);
-  rotator_.lay_out(memory, pairs_, rope_ ? max_step_ : 0, near_);
+  store.lay_out(memory, lanes_, plan.planned_blocks(), shape.head_dim);
+  attention_.lay_out(memory);
   attended_ = memory.take<std::uint8_t>(shape.layers);
-  slopes_ = memory.take<float>(alibi_ ? shape.query_heads : 0);
-  sink_logits_ = memory.take<float>(sink_logit_count_);
-  key_row_ = memory.take<float>(dim);
-  const std::size_t queries = queries_at_once();
-  turned_ = memory.take<float>(queries * group * dim);
-  accumulated_ = memory.take<float>(queries * group * dim);
-  states_ = memory.take<softmax_state>(queries * group);
-  spans_ = memory.take<key_span>(std::max(plan.kept().in_step, queries * (plan.planned_blocks() + 1)));
-  built_ = memory.take<std::span<key_span>>(queries);
-  viewed_ = memory.take<std::span<key_span>>(queries);
-  runs_ = memory.take<query_run>(queries);
-  scratch_.lay_out(memory, queries, group, keys_turn() ? turned_key_floats<KeyCodec>(dim) : 0);
+  key_row_ = memory.take<float>(shape.head_dim);
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
 void cache_core<Policy, KeyCodec, ValueCodec>::fill(const cache_options& options) {
-  scale_ =
+  const float scale =
       options.scale != 0.0F ? options.scale : static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape.head_dim)));
-  softcap_ = options.softcap;
-  std::copy(options.sink_logits.begin(), options.sink_logits.end(), sink_logits_.begin());
+  rope_frequencies frequencies;
   if (const rope* const r = std::get_if<rope>(&options.positions)) {
-    const auto frequencies = try_rope_frequencies(*r, shape.head_dim, r->length != 0 ? r->length : scaling_length());
-    rotator_.fill(*r, *frequencies);
+    frequencies = *try_rope_frequencies(*r, shape.head_dim, r->length != 0 ? r->length : scaling_length());
   }
-  if (const alibi* const a = std::get_if<alibi>(&options.positions)) {
-    const std::vector<float> slopes = a->slopes.empty() ? alibi_slopes(shape.query_heads) : a->slopes;
-    std::copy(slopes.begin(), slopes.end(), slopes_.begin());
-  }
-  for (std::size_t g = 0; g < states_.size(); ++g) {
-    states_[g] = softmax_state{.accumulated = accumulated_.subspan(g * shape.head_dim, shape.head_dim)};
-  }
+  attention_.fill(options.positions, frequencies, scale, options.softcap, options.sink_logits);
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
@@ -117,9 +98,11 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check_rows(std::string_vi
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
+template <class Evidence>
 result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend(std::size_t layer, rows_view<const float> q,
                                                               rows_view<const float> k, rows_view<const float> v,
-                                                              rows_view<float> out) {
+                                                              rows_view<float> out, const executor_ref& executor,
+                                                              Evidence& evidence) {
   if (layer >= shape.layers) return bad_argument("layer", layer, fmt::format("0 .. {}", shape.layers - 1));
   if (attended_[layer] != 0) {
     return make_error(errc::wrong_state, "layer", fmt::format("layer = {} was attended in this step already", layer));
@@ -128,18 +111,25 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend(std::size_t layer,
   if (auto ok = check_rows("k", k, shape.kv_heads); !ok) return ok;
   if (auto ok = check_rows("v", v, shape.kv_heads); !ok) return ok;
   if (auto ok = check_rows("out", out, shape.query_heads); !ok) return ok;
+  if (const std::size_t workers = executor.workers(); workers < 1 || workers > workers_) {
+    return bad_argument("executor.workers", workers, fmt::format("1 .. {}, cache_options::workers", workers_));
+  }
+  if constexpr (!std::is_same_v<Evidence, no_evidence_wanted>) {
+    if (auto ok = evidence.check(evidence_shape()); !ok) return ok;
+    evidence.begin(plan.step_tokens());
+  }
 
   store_rows(layer, k, v);
   attended_[layer] = 1;
+  const auto lane = [&](std::size_t head) { return store.view(lane_of(layer, head)); };
   // Heads of one unit read the same keys: they share the views.
   for (std::size_t first = 0; first < shape.kv_heads;) {
     const std::size_t unit = plan.unit_of(layer, first);
     std::size_t last = first + 1;
     while (last < shape.kv_heads && plan.unit_of(layer, last) == unit) ++last;
-    for (std::size_t t = 0; t < plan.step_tokens();) {
-      const std::size_t count = build_views(unit, t);
-      for (std::size_t h = first; h < last; ++h) attend_built(layer, h, q, out);
-      t += count;
+    for (std::size_t t = 0; t < plan.step_tokens(); t += attention_.count()) {
+      build_views(unit, t);
+      attention_.attend(first, last, lane, q, out, executor, evidence);
     }
     first = last;
   }
@@ -154,106 +144,23 @@ void cache_core<Policy, KeyCodec, ValueCodec>::store_rows(std::size_t layer, row
     const std::span<const slot> slots = plan.new_slots(plan.unit_of(layer, h));
     const std::size_t lane = lane_of(layer, h);
     for (std::size_t t = 0; t < slots.size(); ++t) {
-      const std::span<const float> row(k.row(t, h), dim);
-      std::span<const float> stored = row;
-      if (rope_ && !applied_) {
-        const position at = plan.next_position() + static_cast<position>(t);
-        if (plan.raw(at)) {
-          rotator_.keep_raw(row, key_row_.data());
-        } else {
-          rotator_.turn(at, row, key_row_.data());
-        }
-        stored = key_row_;
-      }
-      store.write(lane, slots[t], stored, {v.row(t, h), dim});
+      const position at = plan.next_position() + static_cast<position>(t);
+      const std::span<const float> key = attention_.stored_row({k.row(t, h), dim}, at, plan.raw(at), key_row_);
+      store.write(lane, slots[t], key, {v.row(t, h), dim});
     }
   }
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
-std::size_t cache_core<Policy, KeyCodec, ValueCodec>::build_views(std::size_t unit, std::size_t first) {
-  if (unit == built_unit_ && first == built_first_) return built_count_;
-  const std::size_t most = std::min(viewed_.size(), plan.step_tokens() - first);
-  std::size_t taken = 0;
-  std::size_t count = 0;
-  for (; count < most; ++count) {
-    const query_view view = plan.view(unit, first + count);
-    if (taken + view.spans.size() > spans_.size()) break;  // never the first: there is room for one of any size
-    viewed_[count] = spans_.subspan(taken, view.spans.size());
-    std::copy(view.spans.begin(), view.spans.end(), viewed_[count].begin());
-    taken += view.spans.size();
-    distance_ = view.distance;
+void cache_core<Policy, KeyCodec, ValueCodec>::build_views(std::size_t unit, std::size_t first) {
+  if (unit == built_unit_ && first == attention_.first()) return;
+  attention_.start_views(first);
+  while (first + attention_.count() < plan.step_tokens() && attention_.wants_view()) {
+    const query_view view = plan.view(unit, first + attention_.count());
+    if (!attention_.has_room(view.spans.size())) break;
+    attention_.add_view(view);
   }
   built_unit_ = unit;
-  built_first_ = first;
-  built_count_ = count;
-  return count;
-}
-
-template <class Policy, codec KeyCodec, codec ValueCodec>
-void cache_core<Policy, KeyCodec, ValueCodec>::turn_query(std::size_t head, std::size_t query, position angle,
-                                                          rows_view<const float> q, float* turned) {
-  const std::size_t dim = shape.head_dim;
-  const std::span<const float> row(q.row(query, head), dim);
-  if (!rope_) {
-    std::copy(row.begin(), row.end(), turned);
-  } else if (plan.storage().scattered) {
-    rotator_.keep_raw(row, turned);
-  } else {
-    rotator_.turn(applied_ ? angle - (plan.next_position() + static_cast<position>(query)) : angle, row, turned);
-  }
-  for (std::size_t c = 0; c < dim; ++c) turned[c] *= scale_;
-}
-
-template <class Policy, codec KeyCodec, codec ValueCodec>
-void cache_core<Policy, KeyCodec, ValueCodec>::attend_built(std::size_t layer, std::size_t kv_head,
-                                                            rows_view<const float> q, rows_view<float> out) {
-  const std::size_t dim = shape.head_dim;
-  const std::size_t group = shape.group();
-  const std::size_t first_head = kv_head * group;
-  const auto lane = store.view(lane_of(layer, kv_head));
-  const score_options options{
-      softcap_, alibi_ ? std::span<const float>(slopes_.subspan(first_head, group)) : std::span<const float>()};
-  for (std::size_t i = 0; i < built_count_ * group; ++i) {
-    states_[i].clear();
-    if (!sink_logits_.empty()) {
-      states_[i].max = sink_logits_[first_head + i % group];
-      states_[i].sum = 1.0F;
-    }
-  }
-  std::copy(viewed_.begin(), viewed_.begin() + static_cast<std::ptrdiff_t>(built_count_), built_.begin());
-
-  // One pass for the largest angle of every query, where almost all keys are; then the next angles of those that have more.
-  for (;;) {
-    std::size_t count = 0;
-    for (std::size_t t = 0; t < built_count_; ++t) {
-      std::span<key_span>& left = built_[t];
-      if (left.empty()) continue;
-      const position angle = left.back().angle;
-      std::size_t begin = left.size() - 1;
-      while (begin > 0 && left[begin - 1].angle == angle) --begin;
-      float* const turned = turned_.data() + count * group * dim;
-      for (std::size_t g = 0; g < group; ++g) turn_query(first_head + g, built_first_ + t, angle, q, turned + g * dim);
-      runs_[count++] = {left.subspan(begin), turned, states_.subspan(t * group, group), distance_};
-      left = left.first(begin);
-    }
-    if (count == 0) break;
-    if (keys_turn()) {
-      kvkeep::attend_scattered(
-          lane, runs_[0],
-          [&](const float* keys, const position* distance, std::uint32_t mask, float* turned) {
-            rotator_.turn_block(keys, distance, mask, turned, dim);
-          },
-          options, scratch_);
-    } else {
-      kvkeep::attend(lane, std::span<const query_run>(runs_.first(count)), options, scratch_);
-    }
-  }
-  for (std::size_t t = 0; t < built_count_; ++t) {
-    for (std::size_t g = 0; g < group; ++g) {
-      states_[t * group + g].finish({out.row(built_first_ + t, first_head + g), dim});
-    }
-  }
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>

@@ -6,8 +6,10 @@
 #include <string_view>
 #include <utility>
 
+#include "kvkeep/attention/evidence.hpp"
 #include "kvkeep/cache/plan.hpp"
 #include "kvkeep/codec/codec.hpp"
+#include "kvkeep/core/executor.hpp"
 #include "kvkeep/core/tensor.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
@@ -42,10 +44,20 @@ class basic_step {
   /// [n, query_heads, head_dim]; out must not overlap the others. Layers in any order, each once.
   /// Errors (nothing is changed): the step is closed; layer out of range or attended already; a shape or stride that does
   /// not fit. Values are not scanned: a non-finite row changes only what reads it. Cost: one pass over what is read.
+  /// `executor` shares the work out over its workers, at most cache_options::workers; default: this thread alone.
   [[nodiscard]] result<void> try_attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
-                                        rows_view<const float> v, rows_view<float> out) {
+                                        rows_view<const float> v, rows_view<float> out,
+                                        const executor_ref& executor = {}) {
     if (!open()) return closed("attend");
-    return core_->attend(layer, q, k, v, out);
+    return core_->attend(layer, q, k, v, out, executor);
+  }
+  /// The same, and gathers by-products of this layer into `evidence`, which was made with the cache's evidence_shape().
+  template <by_products What>
+  [[nodiscard]] result<void> try_attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
+                                        rows_view<const float> v, rows_view<float> out,
+                                        attention_evidence<What>& evidence, const executor_ref& executor = {}) {
+    if (!open()) return closed("attend");
+    return core_->attend(layer, q, k, v, out, executor, evidence);
   }
 
   /// Makes the first `count` tokens (default all) and what the policy drops final, and closes the step; equals
@@ -67,8 +79,13 @@ class basic_step {
 
 #if KVKEEP_EXCEPTIONS
   void attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k, rows_view<const float> v,
-              rows_view<float> out) {
-    detail::unwrap(try_attend(layer, q, k, v, out));
+              rows_view<float> out, const executor_ref& executor = {}) {
+    detail::unwrap(try_attend(layer, q, k, v, out, executor));
+  }
+  template <by_products What>
+  void attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k, rows_view<const float> v,
+              rows_view<float> out, attention_evidence<What>& evidence, const executor_ref& executor = {}) {
+    detail::unwrap(try_attend(layer, q, k, v, out, evidence, executor));
   }
   void commit(std::size_t count, const commit_evidence& evidence = {}) { detail::unwrap(try_commit(count, evidence)); }
   void commit(const commit_evidence& evidence = {}) { detail::unwrap(try_commit(evidence)); }

@@ -23,8 +23,8 @@ struct int4_format {
     return (c < group_bytes ? both & 15 : both >> 4) - 8;
   }
   [[nodiscard]] static vec quants(const std::byte* bytes, std::size_t c) noexcept {
-    const vec_int both = __builtin_convertvector(load<vec_byte>(bytes + c % group_bytes), vec_int);
-    return __builtin_convertvector((both >> (c < group_bytes ? 0 : 4) & 15) - 8, vec);
+    const vec_int both = widen_i8(load<vec_byte>(bytes + c % group_bytes));
+    return to_float((both >> (c < group_bytes ? 0 : 4) & 15) - 8);
   }
   [[nodiscard]] static constexpr std::size_t key_word(std::size_t quad) noexcept { return quad / 8 * 4 + quad % 4; }
   [[nodiscard]] static vec_int key_quads(vec_int word, std::size_t quad) noexcept {

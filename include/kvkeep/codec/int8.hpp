@@ -22,7 +22,7 @@ struct int8_format {
     return static_cast<std::int8_t>(bytes[c]);
   }
   [[nodiscard]] static vec quants(const std::byte* bytes, std::size_t c) noexcept {
-    return widen_i8(load<vec_byte>(bytes + c));
+    return to_float(widen_i8(load<vec_byte>(bytes + c)));
   }
   [[nodiscard]] static constexpr std::size_t key_word(std::size_t quad) noexcept { return quad; }
   [[nodiscard]] static vec_int key_quads(vec_int word, std::size_t) noexcept { return word; }

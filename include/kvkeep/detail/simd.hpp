@@ -13,7 +13,7 @@
 
 #include "kvkeep/core/config.hpp"
 
-#if defined(__AVX512F__) || defined(__F16C__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
@@ -37,10 +37,19 @@ inline constexpr std::size_t vec_registers = 32;
 inline constexpr std::size_t vec_registers = 16;
 #endif
 
+/// Whether the hardware's own prefetchers keep up with a loop that reads one stream in order. They do on AMD's Zen, where
+/// software prefetches occupy the buffers that such streams need (bench/README.md has the figures).
+#if defined(__znver1__) || defined(__znver2__) || defined(__znver3__) || defined(__znver4__) || defined(__znver5__)
+inline constexpr bool hardware_streams = true;
+#else
+inline constexpr bool hardware_streams = false;
+#endif
+
 using vec = float __attribute__((vector_size(vec_width * sizeof(float))));
 using vec_int = std::int32_t __attribute__((vector_size(vec_width * sizeof(float))));
 using vec_bits = std::uint32_t __attribute__((vector_size(vec_width * sizeof(float))));
 using vec_half = std::uint16_t __attribute__((vector_size(vec_width * sizeof(std::uint16_t))));
+using vec_short = std::int16_t __attribute__((vector_size(vec_width * sizeof(float))));
 using vec_byte = std::int8_t __attribute__((vector_size(vec_width)));
 
 /// vec_width elements from memory of any alignment.
@@ -77,10 +86,57 @@ inline void store(float* to, vec x) noexcept { std::memcpy(to, &x, sizeof x); }
   return (splat(static_cast<std::int32_t>(mask)) & bit) != 0;
 }
 
-/// bf16 to float: the upper half of its bits.
-[[nodiscard]] inline vec widen_bf16(vec_half x) noexcept {
-  return std::bit_cast<vec>(__builtin_convertvector(x, vec_bits) << 16);
+/// The products of the two signed 16-bit halves of each element, added.
+[[nodiscard]] inline vec_int dot_shorts(vec_int a, vec_int b) noexcept {
+#if defined(__AVX512BW__)
+  return std::bit_cast<vec_int>(_mm512_madd_epi16(std::bit_cast<__m512i>(a), std::bit_cast<__m512i>(b)));
+#elif defined(__AVX512F__)
+  return ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+#elif defined(__AVX2__)
+  return std::bit_cast<vec_int>(_mm256_madd_epi16(std::bit_cast<__m256i>(a), std::bit_cast<__m256i>(b)));
+#elif defined(__SSE2__) && !defined(__AVX__)
+  return std::bit_cast<vec_int>(_mm_madd_epi16(std::bit_cast<__m128i>(a), std::bit_cast<__m128i>(b)));
+#else
+  return ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+#endif
 }
+
+[[nodiscard]] inline vec to_float(vec_int x) noexcept { return __builtin_convertvector(x, vec); }
+
+// Widening is named where there is an instruction for it: gcc makes __builtin_convertvector between elements of different
+// sizes one element at a time. Masked forms, all elements set: gcc 12 warns of the plain ones' undefined operand.
+
+/// 16-bit to 32-bit numbers.
+[[nodiscard]] inline vec_bits widen_u16(vec_half x) noexcept {
+#if defined(__AVX512F__)
+  return std::bit_cast<vec_bits>(_mm512_maskz_cvtepu16_epi32(0xFFFF, std::bit_cast<__m256i>(x)));
+#elif defined(__AVX2__)
+  return std::bit_cast<vec_bits>(_mm256_cvtepu16_epi32(std::bit_cast<__m128i>(x)));
+#elif defined(__SSE2__) && !defined(__AVX__)
+  const __m128i low = _mm_cvtsi64_si128(std::bit_cast<std::int64_t>(x));
+  return std::bit_cast<vec_bits>(_mm_unpacklo_epi16(low, _mm_setzero_si128()));
+#else
+  return __builtin_convertvector(x, vec_bits);
+#endif
+}
+
+/// Signed bytes to 32-bit numbers.
+[[nodiscard]] inline vec_int widen_i8(vec_byte x) noexcept {
+#if defined(__AVX512F__)
+  return std::bit_cast<vec_int>(_mm512_maskz_cvtepi8_epi32(0xFFFF, std::bit_cast<__m128i>(x)));
+#elif defined(__AVX2__)
+  return std::bit_cast<vec_int>(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(std::bit_cast<std::int64_t>(x))));
+#elif defined(__SSE2__) && !defined(__AVX__)
+  const __m128i bytes = _mm_cvtsi32_si128(std::bit_cast<std::int32_t>(x));
+  const __m128i shorts = _mm_unpacklo_epi8(bytes, bytes);  // each byte twice, and so on: the highest one counts
+  return std::bit_cast<vec_int>(_mm_srai_epi32(_mm_unpacklo_epi16(shorts, shorts), 24));
+#else
+  return __builtin_convertvector(x, vec_int);
+#endif
+}
+
+/// bf16 to float: the upper half of its bits.
+[[nodiscard]] inline vec widen_bf16(vec_half x) noexcept { return std::bit_cast<vec>(widen_u16(x) << 16); }
 
 /// f16 to float, exact, denormals, infinities and NaN included.
 [[nodiscard]] inline vec widen_f16(vec_half x) noexcept {
@@ -91,7 +147,7 @@ inline void store(float* to, vec x) noexcept { std::memcpy(to, &x, sizeof x); }
 #elif defined(__ARM_NEON) && defined(__aarch64__)
   return std::bit_cast<vec>(vcvt_f32_f16(std::bit_cast<float16x4_t>(x)));
 #else
-  const vec_bits bits = __builtin_convertvector(x, vec_bits);
+  const vec_bits bits = widen_u16(x);
   const vec_bits sign = (bits & 0x8000U) << 16;
   const vec_bits magnitude = (bits & 0x7FFFU) << 13;
   // The exponent's bias is corrected by a multiplication, which makes denormals normal.
@@ -102,7 +158,24 @@ inline void store(float* to, vec x) noexcept { std::memcpy(to, &x, sizeof x); }
 #endif
 }
 
-[[nodiscard]] inline vec widen_i8(vec_byte x) noexcept { return __builtin_convertvector(x, vec); }
+/// sum + the products of the four unsigned bytes of each element of `a` with the four signed bytes of `b`. Exact.
+[[nodiscard]] inline vec_int dot_bytes(vec_int sum, vec_int a, vec_int b) noexcept {
+#if defined(__AVX512VNNI__)
+  return std::bit_cast<vec_int>(
+      _mm512_dpbusd_epi32(std::bit_cast<__m512i>(sum), std::bit_cast<__m512i>(a), std::bit_cast<__m512i>(b)));
+#elif defined(__AVXVNNI__)
+  return std::bit_cast<vec_int>(
+      _mm256_dpbusd_avx_epi32(std::bit_cast<__m256i>(sum), std::bit_cast<__m256i>(a), std::bit_cast<__m256i>(b)));
+#else
+  // Bytes 0 and 2, then 1 and 3, as pairs of 16-bit numbers: the sums of their products fit 32 bits.
+  const vec_int low = std::bit_cast<vec_int>(std::bit_cast<vec_bits>(a) & 0x00FF00FFU);
+  const vec_int high = std::bit_cast<vec_int>(std::bit_cast<vec_bits>(a) >> 8 & 0x00FF00FFU);
+  const vec_short signed_bytes = std::bit_cast<vec_short>(b);
+  const vec_int signed_low = std::bit_cast<vec_int>((signed_bytes << 8) >> 8);
+  const vec_int signed_high = std::bit_cast<vec_int>(signed_bytes >> 8);
+  return sum + dot_shorts(low, signed_low) + dot_shorts(high, signed_high);
+#endif
+}
 
 /// Asks for a cache line; never faults.
 inline void prefetch(const void* line) noexcept { __builtin_prefetch(line, 0, 3); }

@@ -1,0 +1,274 @@
+// attention_evidence: by-products of attention, gathered on request: attention mass, single rows of weights, log-sum-exp.
+//
+//   kvkeep::attention_evidence<{.mass = true}> evidence(cache.evidence_shape());
+//   step.attend(layer, q, k, v, out, evidence);
+//   evidence.mass(kv_head)[index(slot)]                      // softmax weights of this step's queries, summed
+//
+// What is asked for is a template argument: nothing else is computed or stored. Cost: the weights of a tile are kept as they
+// are made (relative to the maximum so far), and scaled once when a query is finished; no score is computed twice.
+#ifndef KVKEEP_ATTENTION_EVIDENCE_HPP
+#define KVKEEP_ATTENTION_EVIDENCE_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "kvkeep/attention/attend_types.hpp"
+#include "kvkeep/core/arena.hpp"
+#include "kvkeep/core/types.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+
+/// By-products of attention. All are of one layer and one step.
+struct by_products {
+  bool mass = false;             ///< softmax weights summed over the step's queries and a kv head's query heads, by slot
+  bool mass_by_query = false;    ///< the same for every query head by itself
+  bool last_row = false;         ///< the weights of the step's newest query, by query head and slot
+  std::size_t window_rows = 0;   ///< the weights of the step's newest so many queries, by query head, query and slot
+  bool log_sum_exp = false;      ///< ln of the sum of e^score (sink logit included), by query and query head
+};
+
+/// What evidence is sized for; a cache says its own.
+struct evidence_shape {
+  std::size_t query_heads = 0;
+  std::size_t kv_heads = 0;
+  std::size_t slots = 0;     ///< slots of storage, a multiple of 16
+  std::size_t tokens = 0;    ///< queries of a step, at most
+  std::size_t together = 0;  ///< queries that are attended together, at most
+  std::size_t regions = 1;   ///< states that are worked on at once: workers, or parts of heads
+};
+
+namespace detail {
+
+/// Weights of the rows of one region while their queries are attended, and the maxima they are relative to.
+struct weight_record {
+  std::span<float> weights{};     // [rows][slots]
+  std::span<float> references{};  // [rows][slots / 16]; infinity: the block was not read
+  std::size_t group = 1;
+  std::size_t slots = 0;
+
+  void clear(std::size_t rows) const noexcept {
+    std::fill_n(references.begin(), rows * slots / block_tokens, std::numeric_limits<float>::infinity());
+  }
+
+  /// The observer of a tile_pass.
+  void operator()(std::size_t query, std::size_t head, std::span<const std::uint32_t> blocks, const std::uint16_t* masks,
+                  const float* made, float reference) const noexcept {
+    const std::size_t row = query * group + head;
+    for (std::size_t b = 0; b < blocks.size(); ++b) {
+      if (masks[b] == 0) continue;
+      float& known = references[row * (slots / block_tokens) + blocks[b]];
+      float* const to = weights.data() + row * slots + std::size_t{blocks[b]} * block_tokens;
+      const float* const from = made + b * block_tokens;
+      if (known == std::numeric_limits<float>::infinity()) {
+        std::copy(from, from + block_tokens, to);
+      } else {  // the block was read under another angle: other rows of it, and a maximum that was not larger
+        const float shrink = exp_below(known - reference);
+        for (std::size_t r = 0; r < block_tokens; ++r) to[r] = (masks[b] >> r & 1U) != 0 ? from[r] : to[r] * shrink;
+      }
+      known = reference;
+    }
+  }
+};
+
+}  // namespace detail
+
+/// By-products of one attend. Movable; one attend at a time. All memory is taken at construction; bytes() says how much.
+template <by_products What>
+class attention_evidence {
+  static_assert(What.mass || What.mass_by_query || What.last_row || What.window_rows > 0 || What.log_sum_exp,
+                "kvkeep: attention_evidence<...> must ask for something; see kvkeep/attention/evidence.hpp");
+
+ public:
+  static constexpr by_products what = What;
+  /// Whether weights are kept; log-sum-exp needs none.
+  static constexpr bool keeps_weights = What.mass || What.mass_by_query || What.last_row || What.window_rows > 0;
+
+  [[nodiscard]] static result<attention_evidence> try_make(const evidence_shape& shape) {
+    if (shape.kv_heads == 0 || shape.query_heads == 0 || shape.query_heads % shape.kv_heads != 0) {
+      return detail::bad_argument("query_heads", shape.query_heads,
+                                  fmt::format("a multiple of kv_heads = {}, both >= 1", shape.kv_heads));
+    }
+    if (shape.slots == 0 || shape.slots % block_tokens != 0) {
+      return detail::bad_argument("slots", shape.slots, "a multiple of 16, >= 16");
+    }
+    if (shape.tokens == 0) return detail::bad_argument("tokens", shape.tokens, ">= 1");
+    if (shape.together == 0) return detail::bad_argument("together", shape.together, ">= 1");
+    if (shape.regions == 0) return detail::bad_argument("regions", shape.regions, ">= 1");
+    attention_evidence made(shape, detail::measure);
+    detail::arena ruler;
+    made.lay_out(ruler);
+    made.memory_ = detail::arena(ruler.used());
+    if (made.memory_.measuring()) {
+      return detail::make_error(errc::capacity, "slots", fmt::format("no memory for {} bytes", ruler.used()));
+    }
+    made.lay_out(made.memory_);
+    return made;
+  }
+#if KVKEEP_EXCEPTIONS
+  explicit attention_evidence(const evidence_shape& shape) : attention_evidence(detail::unwrap(try_make(shape))) {}
+#endif
+
+  [[nodiscard]] const evidence_shape& shape() const noexcept { return shape_; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return memory_.used(); }
+
+  /// Softmax weights summed over queries and the kv head's query heads, [slots]. Slots that nobody read have 0.
+  [[nodiscard]] std::span<const float> mass(std::size_t kv_head) const noexcept requires(What.mass) {
+    return mass_.subspan(kv_head * shape_.slots, shape_.slots);
+  }
+  /// The same for one query head, [slots].
+  [[nodiscard]] std::span<const float> mass_by_query(std::size_t query_head) const noexcept
+      requires(What.mass_by_query) {
+    return mass_by_query_.subspan(query_head * shape_.slots, shape_.slots);
+  }
+  /// The weights of the newest query, [slots].
+  [[nodiscard]] std::span<const float> last_row(std::size_t query_head) const noexcept requires(What.last_row) {
+    return last_row_.subspan(query_head * shape_.slots, shape_.slots);
+  }
+  /// The weights of query i of the newest rows() queries, oldest first, [slots].
+  [[nodiscard]] std::span<const float> window_row(std::size_t query_head, std::size_t i) const noexcept
+      requires(What.window_rows > 0) {
+    return window_rows_.subspan((query_head * What.window_rows + i) * shape_.slots, shape_.slots);
+  }
+  /// Rows that window_row has: the step's tokens, at most window_rows.
+  [[nodiscard]] std::size_t rows() const noexcept requires(What.window_rows > 0) {
+    return std::min(tokens_, What.window_rows);
+  }
+  /// ln of the sum of e^score, [query_heads], of query t of the step.
+  [[nodiscard]] std::span<const float> log_sum_exp(std::size_t t) const noexcept requires(What.log_sum_exp) {
+    return log_sum_exp_.subspan(t * shape_.query_heads, shape_.query_heads);
+  }
+
+  /// An error where this is not sized for whoever attends.
+  [[nodiscard]] result<void> check(const evidence_shape& wanted) const {
+    const auto compare = [](std::string_view name, std::size_t mine, std::size_t wants) -> result<void> {
+      if (mine == wants) return {};
+      return detail::bad_argument(fmt::format("evidence.shape.{}", name), mine, fmt::format("the cache's: {}", wants));
+    };
+    if (auto ok = compare("query_heads", shape_.query_heads, wanted.query_heads); !ok) return ok;
+    if (auto ok = compare("kv_heads", shape_.kv_heads, wanted.kv_heads); !ok) return ok;
+    if (auto ok = compare("slots", shape_.slots, wanted.slots); !ok) return ok;
+    if (auto ok = compare("tokens", shape_.tokens, wanted.tokens); !ok) return ok;
+    if (auto ok = compare("together", shape_.together, wanted.together); !ok) return ok;
+    return compare("regions", shape_.regions, wanted.regions);
+  }
+
+  // For whoever attends: begin(); then for some queries of a kv head record() as the observer of attend; then take() and
+  // take_states().
+
+  /// Forgets what was gathered; a step of n tokens follows.
+  void begin(std::size_t n) noexcept {
+    tokens_ = n;
+    std::fill(mass_.begin(), mass_.end(), 0.0F);
+    std::fill(mass_by_query_.begin(), mass_by_query_.end(), 0.0F);
+    std::fill(last_row_.begin(), last_row_.end(), 0.0F);
+    std::fill(window_rows_.begin(), window_rows_.end(), 0.0F);
+  }
+  /// The observer of a region; clear() it before some queries are attended.
+  [[nodiscard]] detail::weight_record record(std::size_t region) const noexcept {
+    const std::size_t group = shape_.query_heads / shape_.kv_heads;
+    const std::size_t rows = shape_.together * group;
+    detail::weight_record made;
+    if constexpr (keeps_weights) {
+      made.weights = weights_.subspan(region * rows * shape_.slots, rows * shape_.slots);
+      made.references = references_.subspan(region * rows * (shape_.slots / block_tokens),
+                                            rows * (shape_.slots / block_tokens));
+      made.group = group;
+      made.slots = shape_.slots;
+    }
+    return made;
+  }
+  /// Takes what a region recorded of queries first, ... of a kv head, whose final states these are, [queries][group]. Where
+  /// the keys of a query were shared out over regions, once for each.
+  void take(const detail::weight_record& record, std::size_t kv_head, std::size_t first,
+            std::span<const softmax_state> states) noexcept {
+    if constexpr (keeps_weights) {
+      for (std::size_t b = 0; b < shape_.slots / block_tokens; ++b) take_block(record, kv_head, first, b, states);
+    }
+  }
+  /// Takes the final states themselves, once.
+  void take_states(std::size_t kv_head, std::size_t first, std::span<const softmax_state> states) noexcept {
+    if constexpr (What.log_sum_exp) {
+      const std::size_t group = shape_.query_heads / shape_.kv_heads;
+      for (std::size_t i = 0; i < states.size(); ++i) {
+        log_sum_exp_[(first + i / group) * shape_.query_heads + kv_head * group + i % group] = states[i].log_sum_exp();
+      }
+    }
+  }
+
+ private:
+  attention_evidence(const evidence_shape& shape, detail::measure_t) noexcept : shape_(shape) {}
+
+  void lay_out(detail::arena& memory) {
+    const std::size_t rows = keeps_weights ? shape_.regions * shape_.together * (shape_.query_heads / shape_.kv_heads) : 0;
+    weights_ = memory.take<float>(rows * shape_.slots);
+    references_ = memory.take<float>(rows * (shape_.slots / block_tokens));
+    mass_ = memory.take<float>(What.mass ? shape_.kv_heads * shape_.slots : 0);
+    mass_by_query_ = memory.take<float>(What.mass_by_query ? shape_.query_heads * shape_.slots : 0);
+    last_row_ = memory.take<float>(What.last_row ? shape_.query_heads * shape_.slots : 0);
+    window_rows_ = memory.take<float>(What.window_rows * shape_.query_heads * shape_.slots);
+    log_sum_exp_ = memory.take<float>(What.log_sum_exp ? shape_.tokens * shape_.query_heads : 0);
+  }
+
+  void take_block(const detail::weight_record& record, std::size_t kv_head, std::size_t first, std::size_t block,
+                  std::span<const softmax_state> states) noexcept {
+    using namespace detail;
+    const std::size_t group = shape_.query_heads / shape_.kv_heads;
+    const std::size_t at = block * block_tokens;
+    vec total[block_vectors] = {};
+    bool read = false;
+    for (std::size_t i = 0; i < states.size(); ++i) {
+      const float reference = record.references[i * (shape_.slots / block_tokens) + block];
+      if (reference == std::numeric_limits<float>::infinity()) continue;
+      read = true;
+      const float scale = exp_below(reference - states[i].max) / states[i].sum;
+      const float* const weights = record.weights.data() + i * shape_.slots + at;
+      const std::size_t query_head = kv_head * group + i % group;
+      const std::size_t query = first + i / group;
+      for (std::size_t part = 0; part < block_vectors; ++part) {
+        const vec weight = load(weights + part * vec_width) * splat(scale);
+        const std::size_t to = at + part * vec_width;
+        if constexpr (What.mass) total[part] += weight;
+        const auto add = [&](std::span<float> sums, std::size_t row) {
+          float* const sum = sums.data() + row * shape_.slots + to;
+          store(sum, load(sum) + weight);
+        };
+        if constexpr (What.mass_by_query) add(mass_by_query_, query_head);
+        if constexpr (What.last_row) {
+          if (query + 1 == tokens_) add(last_row_, query_head);
+        }
+        if constexpr (What.window_rows > 0) {
+          const std::size_t skipped = tokens_ > What.window_rows ? tokens_ - What.window_rows : 0;
+          if (query >= skipped) add(window_rows_, query_head * What.window_rows + query - skipped);
+        }
+      }
+    }
+    if constexpr (What.mass) {
+      if (!read) return;
+      float* const sum = mass_.data() + kv_head * shape_.slots + at;
+      for (std::size_t part = 0; part < block_vectors; ++part) {
+        store(sum + part * vec_width, load(sum + part * vec_width) + total[part]);
+      }
+    }
+  }
+
+  evidence_shape shape_;
+  std::size_t tokens_ = 0;
+  detail::arena memory_;
+  std::span<float> weights_;        // [regions][queries * group][slots]
+  std::span<float> references_;     // [regions][queries * group][slots / 16]
+  std::span<float> mass_;           // [kv_heads][slots]
+  std::span<float> mass_by_query_;  // [query_heads][slots]
+  std::span<float> last_row_;       // [query_heads][slots]
+  std::span<float> window_rows_;    // [query_heads][window_rows][slots]
+  std::span<float> log_sum_exp_;    // [tokens][query_heads]
+};
+
+KVKEEP_NAMESPACE_END
+
+#endif

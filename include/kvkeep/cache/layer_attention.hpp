@@ -1,0 +1,341 @@
+// layer_attention: the attention of a cache: turns queries, shares the work out, merges its parts.
+//
+// A task is a kv head, or one part of its keys, for up to 64 rows (queries x heads of the group). What a task works in is a
+// region; where all keys of a head are one task, a worker's region serves one task after another.
+#ifndef KVKEEP_CACHE_LAYER_ATTENTION_HPP
+#define KVKEEP_CACHE_LAYER_ATTENTION_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "kvkeep/attention/attend.hpp"
+#include "kvkeep/attention/evidence.hpp"
+#include "kvkeep/core/executor.hpp"
+#include "kvkeep/core/tensor.hpp"
+#include "kvkeep/position/rotator.hpp"
+#include "kvkeep/storage/kv_store.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+namespace detail {
+
+/// Gathers nothing.
+struct no_evidence_wanted {
+  [[nodiscard]] static no_observer record(std::size_t) noexcept { return {}; }
+  static void take(const no_observer&, std::size_t, std::size_t, std::span<const softmax_state>) noexcept {}
+  static void take_states(std::size_t, std::size_t, std::span<const softmax_state>) noexcept {}
+};
+
+/// What a layer_attention is built for.
+struct attention_sizes {
+  model_shape shape;
+  std::size_t max_step = 1;
+  std::size_t pairs = 0;         // of components that are turned; 0: no RoPE
+  std::size_t near = 0;          // distances whose angles are tabled, where keys are turned
+  std::size_t blocks = 0;        // of storage
+  std::size_t most_spans = 0;    // of one view, at most
+  std::size_t workers = 1;       // threads that may come
+  std::size_t key_parts = 1;     // parts into which the keys of a query are cut
+  std::size_t sink_logits = 0;   // query_heads or 0
+  bool turns_keys = false;       // keys are stored raw and have a distance each
+  bool applied = false;          // rows come rotated at their stream position
+  bool alibi = false;
+};
+
+template <codec KeyCodec, codec ValueCodec>
+class layer_attention {
+ public:
+  using lane = lane_view<KeyCodec, ValueCodec>;
+
+  explicit layer_attention(const attention_sizes& sizes) : sizes_(sizes) {}
+
+  void lay_out(arena& memory) {
+    const std::size_t dim = sizes_.shape.head_dim;
+    const std::size_t group = sizes_.shape.group();
+    const std::size_t queries = together();
+    rotator_.lay_out(memory, sizes_.pairs, sizes_.pairs > 0 ? sizes_.max_step : 0, sizes_.near);
+    slopes_ = memory.take<float>(sizes_.alibi ? sizes_.shape.query_heads : 0);
+    sink_logits_ = memory.take<float>(sizes_.sink_logits);
+    turned_ = memory.take<float>(regions() * queries * group * dim);
+    accumulated_ = memory.take<float>(regions() * queries * group * dim);
+    states_ = memory.take<softmax_state>(regions() * queries * group);
+    runs_ = memory.take<query_run>(regions() * queries);
+    left_ = memory.take<std::span<const key_span>>(regions() * queries);
+    spans_ = memory.take<key_span>(std::max(sizes_.most_spans, queries * (sizes_.blocks + 1)));
+    views_ = memory.take<std::span<const key_span>>(queries);
+    angles_ = memory.take<float>(sizes_.turns_keys ? sizes_.blocks * block_tokens * 2 * sizes_.pairs : 0);
+    lanes_ = memory.take<lane>(sizes_.turns_keys ? sizes_.shape.kv_heads * sizes_.key_parts : 0);
+    scratch_ = memory.take<attend_scratch>(sizes_.workers);
+    memories_ = memory.take<angle_memory>(sizes_.workers);
+    for (std::size_t w = 0; w < sizes_.workers; ++w) {
+      attend_scratch scratch;
+      angle_memory angles;
+      scratch.lay_out<KeyCodec, ValueCodec>(memory, queries, group, dim, sizes_.turns_keys);
+      angles.lay_out(memory, sizes_.pairs);
+      if (memory.measuring()) continue;
+      scratch_[w] = scratch;
+      memories_[w] = angles;
+      memories_[w].clear();
+    }
+  }
+
+  /// Fills the tables; the arguments have been checked.
+  void fill(const position_encoding& positions, const rope_frequencies& frequencies, float scale, float softcap,
+            std::span<const float> sink_logits) {
+    scale_ = scale;
+    softcap_ = softcap;
+    std::copy(sink_logits.begin(), sink_logits.end(), sink_logits_.begin());
+    if (const rope* const r = std::get_if<rope>(&positions)) rotator_.fill(*r, frequencies, memories_[0]);
+    if (const alibi* const a = std::get_if<alibi>(&positions)) {
+      const std::vector<float> slopes = a->slopes.empty() ? alibi_slopes(sizes_.shape.query_heads) : a->slopes;
+      std::copy(slopes.begin(), slopes.end(), slopes_.begin());
+    }
+    const std::size_t dim = sizes_.shape.head_dim;
+    for (std::size_t i = 0; i < states_.size(); ++i) {
+      states_[i] = softmax_state{.accumulated = accumulated_.subspan(i * dim, dim)};
+    }
+    std::fill(angles_.begin(), angles_.end(), 0.0F);
+  }
+
+  void begin_step(position first, std::size_t n) noexcept {
+    first_position_ = first;
+    if (sizes_.pairs > 0) rotator_.begin_step(first, n);
+  }
+
+  /// Queries that are attended together: about 64 rows share what is read. Where every key has a distance of its own to each
+  /// query, they are attended one by one.
+  [[nodiscard]] std::size_t together() const noexcept {
+    constexpr std::size_t rows = 64;
+    if (sizes_.alibi || sizes_.turns_keys) return 1;
+    return std::min(sizes_.max_step, std::max<std::size_t>(rows / sizes_.shape.group(), 1));
+  }
+  /// States that are worked on at once.
+  [[nodiscard]] std::size_t regions() const noexcept {
+    return a_region_a_task() ? sizes_.shape.kv_heads * sizes_.key_parts : sizes_.workers;
+  }
+
+  /// The row as it is stored, in `room` [head_dim] if it changes: turned to its position, or raw with the attention factor on.
+  [[nodiscard]] std::span<const float> stored_row(std::span<const float> row, position at, bool raw,
+                                                  std::span<float> room) noexcept {
+    if (sizes_.pairs == 0 || sizes_.applied) return row;
+    if (raw) {
+      rotator_.keep_raw(row, room.data());
+    } else {
+      rotator_.turn(at, row, room.data(), memories_[0]);
+    }
+    return room;
+  }
+
+  // What queries `first`, ... of the step read, one view after the other.
+
+  void start_views(std::size_t first) noexcept {
+    first_ = first;
+    count_ = 0;
+    spans_taken_ = 0;
+  }
+  [[nodiscard]] bool wants_view() const noexcept { return count_ < views_.size(); }
+  /// Whether there is room for a view of so many spans; there always is for the first.
+  [[nodiscard]] bool has_room(std::size_t spans) const noexcept { return spans_taken_ + spans <= spans_.size(); }
+  void add_view(const query_view& view) noexcept {
+    const std::span<key_span> kept = spans_.subspan(spans_taken_, view.spans.size());
+    std::copy(view.spans.begin(), view.spans.end(), kept.begin());
+    views_[count_++] = kept;
+    spans_taken_ += view.spans.size();
+    distance_ = view.distance;
+    if (!sizes_.turns_keys) return;
+    const std::size_t block_floats = block_tokens * 2 * sizes_.pairs;
+    for (const key_span& s : view.spans) {
+      rotator_.fill_block(view.distance.data() + std::size_t{s.block} * block_tokens, s.mask,
+                          angles_.data() + s.block * block_floats, memories_[0]);
+    }
+  }
+  [[nodiscard]] std::size_t first() const noexcept { return first_; }
+  [[nodiscard]] std::size_t count() const noexcept { return count_; }
+
+  /// The attention of those queries in kv heads first_head .. last_head - 1, whose keys and values are lane_of(head).
+  template <class LaneOf, class Evidence>
+  void attend(std::size_t first_head, std::size_t last_head, const LaneOf& lane_of, rows_view<const float> q,
+              rows_view<float> out, const executor_ref& executor, Evidence& evidence) {
+    const std::size_t heads = last_head - first_head;
+    const std::size_t parts = sizes_.key_parts;
+    if (sizes_.turns_keys) {
+      // Heads that one worker attends share the angles of a tile.
+      const std::size_t bundles = std::min(heads, executor.workers());
+      const auto work = [&](std::size_t task, std::size_t worker) {
+        const std::size_t bundle = task / parts;
+        attend_bundle(first_head + heads * bundle / bundles, first_head + heads * (bundle + 1) / bundles, task % parts,
+                      worker, lane_of, q, evidence);
+      };
+      executor.run(bundles * parts, work);
+    } else {
+      const auto work = [&](std::size_t task, std::size_t worker) {
+        const std::size_t head = first_head + task / parts;
+        attend_part(head, task % parts, worker, lane_of(head), q, evidence);
+        if (!a_region_a_task()) finish(head, out, worker, evidence);
+      };
+      executor.run(heads * parts, work);
+    }
+    if (!a_region_a_task()) return;
+    const auto join = [&](std::size_t task, std::size_t worker) { finish(first_head + task, out, worker, evidence); };
+    executor.run(heads, join);
+  }
+
+ private:
+  [[nodiscard]] bool a_region_a_task() const noexcept { return sizes_.turns_keys || sizes_.key_parts > 1; }
+  [[nodiscard]] std::size_t region_of(std::size_t head, std::size_t part, std::size_t worker) const noexcept {
+    return a_region_a_task() ? head * sizes_.key_parts + part : worker;
+  }
+  /// The states of a region, [queries][group].
+  [[nodiscard]] std::span<softmax_state> states_of(std::size_t region) const noexcept {
+    const std::size_t group = sizes_.shape.group();
+    return states_.subspan(region * together() * group, count_ * group);
+  }
+  [[nodiscard]] float* turned_of(std::size_t region) const noexcept {
+    return turned_.data() + region * together() * sizes_.shape.group() * sizes_.shape.head_dim;
+  }
+  [[nodiscard]] score_options options_of(std::size_t head) const noexcept {
+    const std::size_t group = sizes_.shape.group();
+    return {softcap_, sizes_.alibi ? std::span<const float>(slopes_.subspan(head * group, group))
+                                   : std::span<const float>()};
+  }
+  /// The spans of a view that are one part of it.
+  [[nodiscard]] std::span<const key_span> part_of(std::size_t query, std::size_t part) const noexcept {
+    const std::span<const key_span> all = views_[query];
+    const std::size_t begin = all.size() * part / sizes_.key_parts;
+    return all.subspan(begin, all.size() * (part + 1) / sizes_.key_parts - begin);
+  }
+  /// Empties the states of a region, but for the sink logit, which is in the first part.
+  void start(std::size_t head, std::size_t part, std::span<softmax_state> states) const noexcept {
+    const std::size_t group = sizes_.shape.group();
+    for (std::size_t i = 0; i < states.size(); ++i) {
+      states[i].clear();
+      if (!sink_logits_.empty() && part == 0) {
+        states[i].max = sink_logits_[head * group + i % group];
+        states[i].sum = 1.0F;
+      }
+    }
+  }
+
+  /// The run of query t over spans that share an angle, turned into `turned` [group][head_dim].
+  [[nodiscard]] query_run run_of(std::size_t head, std::size_t t, std::span<const key_span> spans,
+                                 rows_view<const float> q, std::size_t worker, std::span<softmax_state> states,
+                                 float* turned) noexcept {
+    const std::size_t dim = sizes_.shape.head_dim;
+    const std::size_t group = sizes_.shape.group();
+    const position angle = spans.empty() ? 0 : spans.back().angle;
+    for (std::size_t g = 0; g < group; ++g) {
+      const std::span<const float> row(q.row(first_ + t, head * group + g), dim);
+      float* const to = turned + g * dim;
+      if (sizes_.pairs == 0) {
+        std::copy(row.begin(), row.end(), to);
+      } else if (sizes_.turns_keys) {
+        rotator_.keep_raw(row, to);
+      } else {
+        const position by = sizes_.applied ? angle - (first_position_ + static_cast<position>(first_ + t)) : angle;
+        rotator_.turn(by, row, to, memories_[worker]);
+      }
+      for (std::size_t c = 0; c < dim; ++c) to[c] *= scale_;
+    }
+    return {spans, turned, states, distance_, t};
+  }
+
+  /// One part of the keys of a kv head.
+  template <class Evidence>
+  void attend_part(std::size_t head, std::size_t part, std::size_t worker, const lane& keys, rows_view<const float> q,
+                   const Evidence& evidence) noexcept {
+    const std::size_t group = sizes_.shape.group();
+    const std::size_t region = region_of(head, part, worker);
+    const std::span<softmax_state> states = states_of(region);
+    start(head, part, states);
+    const auto observer = evidence.record(region);
+    observer.clear(states.size());
+    const std::span<query_run> runs = runs_.subspan(region * together(), together());
+    const std::span<std::span<const key_span>> left = left_.subspan(region * together(), together());
+    for (std::size_t t = 0; t < count_; ++t) left[t] = part_of(t, part);
+
+    // One pass for the largest angle of every query, where almost all keys are; then the next angles of those that have more.
+    for (;;) {
+      std::size_t count = 0;
+      for (std::size_t t = 0; t < count_; ++t) {
+        if (left[t].empty()) continue;
+        std::size_t begin = left[t].size() - 1;
+        while (begin > 0 && left[t][begin - 1].angle == left[t].back().angle) --begin;
+        runs[count] = run_of(head, t, left[t].subspan(begin), q, worker, states.subspan(t * group, group),
+                             turned_of(region) + count * group * sizes_.shape.head_dim);
+        ++count;
+        left[t] = left[t].first(begin);
+      }
+      if (count == 0) return;
+      kvkeep::attend(keys, std::span<const query_run>(runs.first(count)), options_of(head), scratch_[worker], observer);
+    }
+  }
+
+  /// One part of the keys of some kv heads whose keys are turned as they are read.
+  template <class LaneOf, class Evidence>
+  void attend_bundle(std::size_t first, std::size_t last, std::size_t part, std::size_t worker, const LaneOf& lane_of,
+                     rows_view<const float> q, const Evidence& evidence) noexcept {
+    const std::size_t parts = sizes_.key_parts;
+    const std::size_t place = part * sizes_.shape.kv_heads;  // of this part's runs and lanes, by head
+    for (std::size_t head = first; head < last; ++head) {
+      const std::size_t region = region_of(head, part, worker);
+      start(head, part, states_of(region));
+      evidence.record(region).clear(states_of(region).size());
+      lanes_[place + head] = lane_of(head);
+      runs_[place + head] = run_of(head, 0, part_of(0, part), q, worker, states_of(region), turned_of(region));
+    }
+    attend_turned(std::span<const lane>(lanes_.subspan(place + first, last - first)),
+                  std::span<const query_run>(runs_.subspan(place + first, last - first)),
+                  rotator_.turning(angles_.data()), options_of(first), scratch_[worker],
+                  [&](std::size_t i) { return evidence.record((first + i) * parts + part); });
+  }
+
+  /// Merges the parts of a kv head in order, and writes what they give.
+  template <class Evidence>
+  void finish(std::size_t head, rows_view<float> out, std::size_t worker, Evidence& evidence) noexcept {
+    const std::size_t group = sizes_.shape.group();
+    const std::size_t region = region_of(head, 0, worker);
+    const std::span<softmax_state> states = states_of(region);
+    for (std::size_t part = 1; part < sizes_.key_parts; ++part) {
+      const std::span<const softmax_state> more = states_of(region + part);
+      for (std::size_t i = 0; i < states.size(); ++i) merge(states[i], more[i]);
+    }
+    for (std::size_t i = 0; i < states.size(); ++i) {
+      states[i].finish({out.row(first_ + i / group, head * group + i % group), sizes_.shape.head_dim});
+    }
+    for (std::size_t part = 0; part < sizes_.key_parts; ++part) {
+      evidence.take(evidence.record(region + part), head, first_, states);
+    }
+    evidence.take_states(head, first_, states);
+  }
+
+  attention_sizes sizes_;
+  float scale_ = 1.0F;
+  float softcap_ = 0.0F;
+  position first_position_ = 0;  // of the step
+  std::size_t first_ = 0;        // query whose view is views_[0]
+  std::size_t count_ = 0;        // views
+  std::size_t spans_taken_ = 0;
+
+  rotator rotator_;
+  std::span<float> slopes_;                         // [query_heads], ALiBi
+  std::span<float> sink_logits_;                    // [query_heads] or empty
+  std::span<key_span> spans_;                       // of all views
+  std::span<std::span<const key_span>> views_;      // [queries]: what each reads
+  std::span<const position> distance_;              // by slot; of the only view, where keys or scores need it
+  std::span<float> angles_;                         // [blocks][pairs][2][16]; of the only view, where keys are turned
+  std::span<float> turned_;                         // [regions][queries][group][head_dim]
+  std::span<float> accumulated_;                    // [regions][queries][group][head_dim]
+  std::span<softmax_state> states_;                 // [regions][queries][group]
+  std::span<query_run> runs_;                       // [regions][queries]
+  std::span<std::span<const key_span>> left_;       // [regions][queries]: not yet attended
+  std::span<lane> lanes_;                           // [parts][kv_heads], where keys are turned
+  std::span<attend_scratch> scratch_;               // [workers]
+  std::span<angle_memory> memories_;                // [workers]
+};
+
+}  // namespace detail
+KVKEEP_NAMESPACE_END
+
+#endif
