@@ -413,6 +413,25 @@ TYPED_TEST(CodecItself, KernelsSeeWhatIsRead) {
   }
 }
 
+TYPED_TEST(CodecItself, IntegersOfSpoiltGroupsAreNotZero) {
+  // Or a kernel that multiplies the scale of a whole sum could miss them.
+  if constexpr (TypeParam::integer) {
+    for (const float x : {NAN, INFINITY, -INFINITY}) {
+      block b;
+      std::vector<float> row = some_row(64, 1);
+      row[40] = x;
+      TypeParam::write_value(b.data(), 3, row);
+      for (std::size_t c = 32; c < 64; ++c) EXPECT_NE(TypeParam::value_at(b.data(), 3, 64, c), 0.0F);
+      for (std::size_t part = 0; part < block_tokens / vec_width; ++part) {
+        const auto scales = TypeParam::value_scales(b.data(), 64, 1, part);
+        if (part == 3 / vec_width) {
+          EXPECT_TRUE(std::isnan(scales[3 % vec_width]));
+        }
+      }
+    }
+  }
+}
+
 TYPED_TEST(CodecItself, StoreExportsAndImportsTokens) {
   constexpr std::size_t dim = 64;
   kvkeep::detail::arena memory(1U << 18U);
