@@ -432,6 +432,19 @@ TYPED_TEST(CodecItself, IntegersOfSpoiltGroupsAreNotZero) {
   }
 }
 
+TYPED_TEST(CodecItself, IntegersOfVanishingGroupsAreZero) {
+  // 1 / scale is no float here, and must not be multiplied with.
+  if constexpr (TypeParam::integer) {
+    for (const float x : {1e-41F, -1e-41F, std::numeric_limits<float>::denorm_min()}) {
+      block b;
+      std::vector<float> row(32, x);
+      row[7] = 0.0F;
+      TypeParam::write_value(b.data(), 3, row);
+      for (std::size_t c = 0; c < 32; ++c) EXPECT_EQ(TypeParam::value_at(b.data(), 3, 32, c), 0.0F) << x;
+    }
+  }
+}
+
 TYPED_TEST(CodecItself, StoreExportsAndImportsTokens) {
   constexpr std::size_t dim = 64;
   kvkeep::detail::arena memory(1U << 18U);
