@@ -15,7 +15,7 @@ TEST(Conformance, PlannersKeepTheirPromises) {
            seed++);
 }
 
-template <class Codec>
+template <class Codecs>
 class EveryCodec : public testing::Test {};
 TYPED_TEST_SUITE(EveryCodec, all_codecs);
 
@@ -45,6 +45,22 @@ TYPED_TEST(EveryCodec, WithoutEvictionAllAreDense) {
                                                    false);
   equals_dense_while_nothing_is_evicted<TypeParam>("lm_infinite without sinks",
                                                    kvkeep::lm_infinite{.sinks = 0, .window = 60}, 60, true);
+}
+
+template <class Codecs>
+class MoreCodecs : public testing::Test {};
+TYPED_TEST_SUITE(MoreCodecs, more_codecs);
+
+TYPED_TEST(MoreCodecs, ChunksDoNotMatter) {
+  std::uint64_t seed = 90;
+  for_each_storage(0, [&](const std::string& name, const auto& policy, const words&, std::size_t) {
+    chunk_invariant<TypeParam>(name, policy, kvkeep::rope{.theta = 100.0}, seed++);
+  });
+}
+
+TYPED_TEST(MoreCodecs, WithoutEvictionAllAreDense) {
+  equals_dense_while_nothing_is_evicted<TypeParam>("streaming_llm", kvkeep::streaming_llm{.sinks = 4, .window = 56}, 60,
+                                                   true);
 }
 
 TEST(Conformance, GroupedQueriesEqualRepeatedKeys) {

@@ -20,6 +20,9 @@ namespace golden {
 [[nodiscard]] report run_hf_sliding_window(const json& file);
 [[nodiscard]] report run_mlx_rotating_cache(const json& file);
 [[nodiscard]] report run_et_attention_sink_ring(const json& file);
+[[nodiscard]] report run_float16_conversions(const json& file);
+[[nodiscard]] report run_ggml_q8_0_blocks(const json& file);
+[[nodiscard]] report run_ggml_q4_0_blocks(const json& file);
 
 }  // namespace golden
 

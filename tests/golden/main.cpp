@@ -37,6 +37,9 @@ constexpr std::array peers{
     adapter{"hf_sliding_window", golden::run_hf_sliding_window},
     adapter{"mlx_rotating_cache", golden::run_mlx_rotating_cache},
     adapter{"et_attention_sink_ring", golden::run_et_attention_sink_ring},
+    adapter{"float16_bfloat16_conversions", golden::run_float16_conversions},
+    adapter{"ggml_q8_0_blocks", golden::run_ggml_q8_0_blocks},
+    adapter{"ggml_q4_0_blocks", golden::run_ggml_q4_0_blocks},
 };
 
 template <std::size_t N>

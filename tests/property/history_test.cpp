@@ -61,16 +61,25 @@ void commit(Step& step, std::size_t count, position first, std::uint64_t salt) {
   step.commit(count, {.surprisals = surprisals});
 }
 
-template <class Codec, class Policy>
+template <class Codecs, class Policy>
 void run_history(const std::string& name, const Policy& policy, const words& meaning, std::size_t most_reserved,
                  const kvkeep::model_shape& shape, const kvkeep::position_encoding& positions, position first,
                  std::uint64_t seed) {
   SCOPED_TRACE(name + ", seed " + std::to_string(seed));
   dice random(seed);
   const kvkeep::cache_options options{.positions = positions, .max_step = max_step, .first_position = first};
-  auto cache = kvkeep::make_cache<Codec, Codec>(shape, policy, options);
-  auto plain = kvkeep::make_cache<Codec, Codec>(shape, policy, options);  // fed only what was committed
+  using key_codec = typename Codecs::key;
+  using value_codec = typename Codecs::value;
+  auto cache = kvkeep::make_cache<key_codec, value_codec>(shape, policy, options);
+  auto plain = kvkeep::make_cache<key_codec, value_codec>(shape, policy, options);  // fed only what was committed
   stream_model model(shape, meaning, {.positions = positions}, first);
+  if constexpr (!std::is_same_v<Codecs, stored_as<kvkeep::f32, kvkeep::f32>>) {
+    const auto plan = std::make_shared<kvkeep::planner<Policy>>(
+        kvkeep::make_planner(shape, policy, {.max_step = max_step, .first_position = first}));
+    model.coded = [plan, positions](position at, std::span<float> key, std::span<float> value) {
+      as_attended<Codecs>(positions, plan->raw(at), at, key, value);
+    };
+  }
   bool aborted = false;
 
   const bool one_by_one = kvkeep::planner<Policy>::wants_surprisals && Policy{policy}.rules().when.chunk_invariant;
@@ -83,7 +92,8 @@ void run_history(const std::string& name, const Policy& policy, const words& mea
       const auto outputs = attend_all(step, shape, next, e.salt);
       const auto expected = model.step(e.n, count, e.salt);
       for (std::size_t layer = 0; layer < shape.layers; ++layer) {
-        ASSERT_LT(max_difference(outputs[layer], expected[layer]), 1e-5) << "layer " << layer << " at " << next;
+        ASSERT_LT(max_difference(outputs[layer], expected[layer]), Codecs::tolerance)
+            << "layer " << layer << " at " << next;
       }
       if (e.what == event::kind::step) commit<Policy>(step, count, next, e.salt);
       if (count == 0) {
@@ -128,9 +138,27 @@ void run_history(const std::string& name, const Policy& policy, const words& mea
   }
 }
 
-template <class Codec>
+template <class Codecs>
 class History : public testing::Test {};
 TYPED_TEST_SUITE(History, all_codecs);
+
+template <class Codecs>
+class CodedHistory : public testing::Test {};
+TYPED_TEST_SUITE(CodedHistory, more_codecs);
+
+TYPED_TEST(CodedHistory, EqualsTheSlowModelOfDecodedRows) {
+  const kvkeep::model_shape shape{1, 4, 2, TypeParam::head_dim};
+  const kvkeep::position_encoding encodings[] = {kvkeep::rope{.theta = 100.0}, kvkeep::alibi{}};
+  std::uint64_t seed = 3000;
+  for (const auto& encoding : encodings) {
+    for (const position first : {0, 12345}) {
+      for_each_storage(first,
+                       [&](const std::string& name, const auto& policy, const words& meaning, std::size_t reserved) {
+                         run_history<TypeParam>(name, policy, meaning, reserved, shape, encoding, first, seed++);
+                       });
+    }
+  }
+}
 
 TYPED_TEST(History, EqualsTheSlowModelAndThePlainFeed) {
   const kvkeep::model_shape shapes[] = {{2, 4, 2, 8}, {1, 3, 3, 4}, {1, 6, 1, 16}};

@@ -6,12 +6,10 @@
 
 #include <limits>
 
+#include "codecs.hpp"
 #include "model.hpp"
 
 namespace kvkeep_test {
-
-/// Every codec there is: property tests run for each.
-using all_codecs = testing::Types<kvkeep::f32>;
 
 /// A user's rule: keeps every n-th token for long, in a share of its own.
 struct every_nth {
@@ -239,6 +237,23 @@ void for_each_policy(position first, const F& f) {
           .start = 3, .recent = 20, .order = before ? orders::evict_then_append : orders::append_then_evict},
       w, std::size_t{20});
   }
+}
+
+/// The same for few of them, one of each form in which keys are stored: rotated; rotated but for the first, raw ones;
+/// raw, with any ranks.
+template <class F>
+void for_each_storage(position first, const F& f) {
+  using namespace kvkeep;
+  f("streaming_llm", streaming_llm{.sinks = 3, .window = 21}, sinks_and_window(first + 3, 3, 21), std::size_t{21});
+  {
+    words w = sinks_and_window(first + 5, 5, 18);
+    w.distance = [](position q, position k, position) { return q - k < 18 ? q - k : position{18}; };
+    f("lm_infinite", lm_infinite{.sinks = 5, .window = 18}, w, std::size_t{18});
+  }
+  f("random", random_eviction{.sinks = 2, .window = 9, .count = 13, .seed = 5},
+    sinks_window_and(first, 2, 9, 13,
+                     [=](const positions& rest, std::size_t count) { return sample_of(rest, count, first, 5); }),
+    std::size_t{22});
 }
 
 /// The same for policies that must be told surprisals.

@@ -65,6 +65,9 @@ class stream_model {
     clear();
   }
 
+  /// What a codec makes of a key and a value before attention: (position, key, value). None: nothing.
+  std::function<void(position, std::span<float>, std::span<float>)> coded{};
+
   [[nodiscard]] const positions& held() const { return held_; }
   [[nodiscard]] position next() const { return next_; }
 
@@ -130,8 +133,10 @@ class stream_model {
     std::vector<float> k;
     std::vector<float> v;
     for (const position p : reading) {
-      const layer_rows row =
-          rows_of(shape_, layer, p, 1, p < next_ ? salts_[static_cast<std::size_t>(p - first_)] : salt);
+      layer_rows row = rows_of(shape_, layer, p, 1, p < next_ ? salts_[static_cast<std::size_t>(p - first_)] : salt);
+      for (std::size_t h = 0; coded && h < shape_.kv_heads; ++h) {
+        coded(p, std::span<float>(row.k).subspan(h * dim, dim), std::span<float>(row.v).subspan(h * dim, dim));
+      }
       k.insert(k.end(), row.k.begin(), row.k.end());
       v.insert(v.end(), row.v.begin(), row.v.end());
     }

@@ -6,6 +6,10 @@
 #ifndef KVKEEP_CODEC_INT4_HPP
 #define KVKEEP_CODEC_INT4_HPP
 
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
 #include "kvkeep/codec/quantised.hpp"
 
 KVKEEP_NAMESPACE_BEGIN

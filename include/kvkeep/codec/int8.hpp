@@ -6,6 +6,10 @@
 #ifndef KVKEEP_CODEC_INT8_HPP
 #define KVKEEP_CODEC_INT8_HPP
 
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
 #include "kvkeep/codec/quantised.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
