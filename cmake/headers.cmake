@@ -30,6 +30,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/core/key_source.hpp
     include/kvkeep/core/result.hpp
     include/kvkeep/core/tensor.hpp
+    include/kvkeep/core/top_k.hpp
     include/kvkeep/core/types.hpp
     include/kvkeep/detail/simd.hpp
     include/kvkeep/kvkeep.hpp

@@ -13,8 +13,10 @@
 
 #include "kvkeep/core/config.hpp"
 
-#if defined(__AVX512F__) || defined(__F16C__)
+#if defined(__AVX__)
 #include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
 #endif
@@ -75,6 +77,42 @@ inline void store(float* to, vec x) noexcept { std::memcpy(to, &x, sizeof x); }
   vec_int bit;
   for (std::size_t i = 0; i < vec_width; ++i) bit[i] = static_cast<std::int32_t>(1U << i);
   return (splat(static_cast<std::int32_t>(mask)) & bit) != 0;
+}
+
+/// Bit i set where element i of a is at least that of b.
+[[nodiscard]] inline std::uint32_t at_least(vec_int a, vec_int b) noexcept {
+#if defined(__AVX512F__)
+  return _mm512_cmpge_epi32_mask(std::bit_cast<__m512i>(a), std::bit_cast<__m512i>(b));
+#elif defined(__AVX__)
+  return static_cast<std::uint32_t>(_mm256_movemask_ps(std::bit_cast<__m256>(a >= b)));
+#elif defined(__SSE2__)
+  return static_cast<std::uint32_t>(_mm_movemask_ps(std::bit_cast<__m128>(a >= b)));
+#else
+  const vec_int yes = a >= b;
+  std::uint32_t out = 0;
+  for (std::size_t i = 0; i < vec_width; ++i) out |= static_cast<std::uint32_t>(yes[i] & 1) << i;
+  return out;
+#endif
+}
+
+/// Stores the elements whose bit of `mask` is set one after the other and returns how many; what stands behind them, up to
+/// vec_width elements from `to` on, is overwritten.
+inline std::size_t store_chosen(std::uint32_t* to, vec_int x, std::uint32_t mask) noexcept {
+#if defined(__AVX512F__)
+  // To a register first: some processors are slow to compress into memory.
+  const __m512i chosen = _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), std::bit_cast<__m512i>(x));
+  std::memcpy(to, &chosen, sizeof chosen);
+  return static_cast<std::size_t>(std::popcount(mask));
+#else
+  std::uint32_t lanes[vec_width];
+  std::memcpy(lanes, &x, sizeof lanes);
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < vec_width; ++i) {
+    to[count] = lanes[i];
+    count += (mask >> i) & 1U;
+  }
+  return count;
+#endif
 }
 
 /// bf16 to float: the upper half of its bits.
