@@ -42,6 +42,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/core/result.hpp
     include/kvkeep/core/tensor.hpp
     include/kvkeep/core/thread_executor.hpp
+    include/kvkeep/core/top_k.hpp
     include/kvkeep/core/types.hpp
     include/kvkeep/detail/simd.hpp
     include/kvkeep/kvkeep.hpp

@@ -17,6 +17,7 @@
 #include "kvkeep/core/key_source.hpp"
 #include "kvkeep/core/result.hpp"
 #include "kvkeep/core/tensor.hpp"
+#include "kvkeep/core/top_k.hpp"
 #include "kvkeep/core/types.hpp"
 #include "kvkeep/policy/policy.hpp"
 #include "kvkeep/policy/presets.hpp"

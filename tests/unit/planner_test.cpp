@@ -32,6 +32,9 @@ reading read_by(Planner& plan, std::size_t query, std::size_t unit = 0) {
       const std::size_t s = span.block * 16 + r;
       EXPECT_TRUE(found.emplace(plan.position_of(kvkeep::to_slot(s)), view.distance[s]).second)
           << "a key is read twice";
+      if (plan.storage().all_rotated()) {
+        EXPECT_EQ(span.angle, plan.position_of(kvkeep::to_slot(s)) + view.distance[s]);
+      }
     }
   }
   EXPECT_EQ(found.size(), view.keys);
@@ -53,6 +56,34 @@ positions range(position first, position last) {
   positions out;
   for (position p = first; p <= last; ++p) out.push_back(p);
   return out;
+}
+
+/// A rule that likes all tokens alike.
+struct indifferent {
+  std::size_t count = 6;
+  [[nodiscard]] std::size_t share() const { return count; }
+  [[nodiscard]] double rank(const kvkeep::held_token&) const { return 1.0; }
+};
+
+TEST(Planner, OfEqualRanksTheOlderStay) {
+  for (const std::size_t step : {1U, 2U, 5U}) {  // so many go at once
+    auto plan =
+        kvkeep::make_planner(shape, kvkeep::policy{kvkeep::keep{kvkeep::recent{2}, indifferent{}}, kvkeep::read_all{},
+                                                   kvkeep::true_distance{}, kvkeep::after_step{}});
+    for (std::size_t tokens = 0; tokens < 40; tokens += step) {
+      plan.begin(step);
+      plan.commit();
+    }
+    EXPECT_EQ(plan.held(), (positions{0, 1, 2, 3, 4, 5, 38, 39})) << step;
+  }
+}
+
+TEST(Planner, SinksAndWindowInOneBlockHaveTwoAngles) {
+  auto plan = kvkeep::make_planner(shape, kvkeep::streaming_llm{.sinks = 4, .window = 44});
+  for (position p = 0; p < 150; ++p) {
+    const reading r = step_one(plan);  // checks the angles
+    EXPECT_EQ(r.keys.size(), static_cast<std::size_t>(std::min<position>(p + 1, 48)));
+  }
 }
 
 TEST(StreamingLlm, TraceOfAppendThenEvict) {

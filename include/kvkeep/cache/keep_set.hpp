@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <span>
 #include <tuple>
@@ -101,7 +102,7 @@ class keep_set<std::tuple<Rules...>> {
   std::size_t mark(std::size_t unit, const shares& all, std::size_t tokens, std::size_t fresh, const Place& place,
                    const Where& where) {
     std::fill_n(taken_.begin(), tokens, std::uint8_t{0});
-    const list<Place, Where> seen{tokens, fresh, first_position_, unit, place, where};
+    list<Place, Where> seen{tokens, fresh, first_position_, unit, place, where, 0, tokens};
     std::size_t taken = 0;
     each_rule([&]<std::size_t R>() { taken += mark_rule<R>(all[R], seen); });
     return tokens - taken;
@@ -109,6 +110,16 @@ class keep_set<std::tuple<Rules...>> {
   /// Marks all of `tokens` tokens as kept.
   void mark_all(std::size_t tokens) noexcept { std::fill_n(taken_.begin(), tokens, std::uint8_t{1}); }
   [[nodiscard]] bool kept(std::size_t i) const noexcept { return taken_[i] != 0; }
+  /// Calls f(i) for every token i < tokens that is not kept, oldest first.
+  template <class F>
+  void each_dropped(std::size_t tokens, const F& f) const {
+    const std::uint8_t* const begin = taken_.data();
+    const std::uint8_t* at = begin;
+    const auto left = [&] { return tokens - static_cast<std::size_t>(at - begin); };
+    while (left() > 0 && (at = static_cast<const std::uint8_t*>(std::memchr(at, 0, left()))) != nullptr) {
+      f(static_cast<std::size_t>(at++ - begin));
+    }
+  }
 
   /// Whether a list of so many tokens is kept whole in any case: a rule that claims all has room for it.
   [[nodiscard]] bool keeps_whole(const shares& all, std::size_t tokens) const noexcept {
@@ -200,6 +211,8 @@ class keep_set<std::tuple<Rules...>> {
     std::size_t unit;
     const Place& place;
     const Where& where;
+    std::size_t mixed;  // from here to `end` nobody took a token
+    std::size_t end;    // from here on all are taken
 
     [[nodiscard]] held_token token(std::size_t i) const {
       const position at = place(i);
@@ -254,36 +267,56 @@ class keep_set<std::tuple<Rules...>> {
   }
 
   template <std::size_t R, class List>
-  std::size_t mark_rule(std::size_t share, const List& seen) {
+  std::size_t mark_rule(std::size_t share, List& seen) {
     if constexpr (ranks<rule_at<R>>) return mark_ranked<R>(share, seen);
     std::size_t taken = 0;
-    for (std::size_t i = seen.tokens; i-- > 0 && taken < share;) {
+    if constexpr (!has_claims<rule_at<R>>) {  // a stretch, as far as older rules left one
+      taken = (std::min)(share, seen.end - seen.mixed);
+      seen.end -= taken;
+      std::fill_n(taken_.begin() + static_cast<std::ptrdiff_t>(seen.end), taken, std::uint8_t{1});
+    }
+    std::size_t i = seen.end;
+    if constexpr (requires { std::get<R>(rules_).unbounded_first(); }) {
+      i = (std::min)(i, std::get<R>(rules_).unbounded_first());
+    }
+    while (i-- > 0 && taken < share) {
       if (taken_[i] != 0 || !claims<R>(seen.token(i), seen.unit)) continue;
       taken_[i] = 1;
       ++taken;
+      seen.mixed = (std::max)(seen.mixed, i + 1);
     }
     return taken;
   }
 
   template <std::size_t R, class List>
-  std::size_t mark_ranked(std::size_t share, const List& seen) {
+  std::size_t mark_ranked(std::size_t share, List& seen) {
     constexpr bool by_column = ranks_column<rule_at<R>> || ranks_both<rule_at<R>>;
     std::size_t candidates = 0;
-    for (std::size_t i = 0; i < seen.tokens; ++i) {
+    ranked_token last{};  // of the candidates, the one that goes first
+    std::size_t last_place = 0;
+    for (std::size_t i = 0; i < seen.end; ++i) {
       if (taken_[i] != 0) continue;
       const held_token token = seen.token(i);
       if (!claims<R>(token, seen.unit)) continue;
       const bool fresh = by_column && i >= seen.fresh;
       const double value = fresh ? 0.0 : rank<R>(token, seen.unit, by_column ? seen.where(i) : slot{});
-      ranked_[candidates++] = {value, static_cast<std::uint32_t>(i), fresh};
+      const ranked_token mine{value, static_cast<std::uint32_t>(i), fresh};
+      if (candidates == 0 || last < mine) {
+        last = mine;
+        last_place = candidates;
+      }
+      ranked_[candidates++] = mine;
     }
     const std::size_t taken = (std::min)(share, candidates);
     const auto first = ranked_.begin();
-    if (taken < candidates && taken > 0) {
+    if (taken + 1 == candidates) {  // one token more than there is room for: most steps of one token
+      std::swap(ranked_[last_place], ranked_[taken]);
+    } else if (taken < candidates && taken > 0) {
       std::nth_element(first, first + static_cast<std::ptrdiff_t>(taken - 1),
                        first + static_cast<std::ptrdiff_t>(candidates));
     }
     for (std::size_t i = 0; i < taken; ++i) taken_[ranked_[i].token] = 1;
+    seen.mixed = seen.end;
     return taken;
   }
 

@@ -153,8 +153,15 @@ class planner {
  private:
   static constexpr std::uint32_t never = ~std::uint32_t{0};  // death of a token that survives the step
 
+  struct death {
+    slot where;
+    std::uint32_t query;  // the first of the open step that no longer reads the token
+  };
   struct plan_memory {
+    std::span<death> deaths;        // [tokens of a step], by query: what the open step does away with
+    std::size_t dying;              // how many deaths there are
     std::span<token_drop> dropped;  // [tokens of a step]
+    std::size_t leaving;            // how many are to be dropped
     std::span<token_move> moves;    // [tokens of a step]
     std::span<index_shift> shifts;  // [tokens of a step]
     std::span<block_id> freed;      // [blocks of the unit]
@@ -198,12 +205,19 @@ class planner {
   std::size_t mark_for_coming(std::size_t unit, std::size_t n);
   [[nodiscard]] result<void> check_room(std::size_t n) const;
   void plan_deaths(std::size_t unit, std::size_t n);
+  void add_death(std::size_t unit, slot s, std::size_t query) noexcept;
+  void forget_deaths(std::size_t unit) noexcept;
+  void add_leaving(std::size_t unit, slot s) noexcept;
+  /// Lists as leaving what is not marked as kept of a unit's first `tokens` tokens.
+  void list_leaving(std::size_t unit, std::size_t tokens) noexcept;
   [[nodiscard]] result<void> check_evidence(std::size_t count, const commit_evidence& evidence) const;
 
-  /// Sets gone_ and the states for a commit of the first `count` tokens; runs the user's rules and changes nothing else.
+  /// Lists what leaves and sets the states for a commit of the first `count` tokens; runs the user's rules and changes
+  /// nothing else.
   void decide(std::size_t unit, std::size_t count, const commit_evidence& evidence);
   [[nodiscard]] result<void> commit_quietly(std::size_t count, const commit_evidence& evidence);
-  /// Drops the tokens i < tokens that are gone_, releases those from `tokens` to `written`, and fills the unit's plan.
+  /// Drops what is listed as leaving of the first `tokens` tokens, releases those from there to `written`, and fills the
+  /// unit's plan.
   void apply(std::size_t unit, std::size_t tokens, std::size_t written);
   void tell(drop_reason reason) const;
   [[nodiscard]] result<void> check_closed(std::string_view call) const;
@@ -223,9 +237,8 @@ class planner {
   detail::token_table table_;
   detail::view_builder<select_type, distance_type> views_;
   std::span<plan_memory> plans_;    // [units]
-  std::span<std::uint32_t> death_;  // [slots]: the first query of the open step that no longer reads the token
-  std::span<std::uint8_t> gone_;    // [slots]: 1 where the token is to be dropped
-  std::span<std::uint32_t> alive_;  // [tokens]: indices into the unit's order while a step is planned
+  std::span<std::uint32_t> death_;  // [slots]: the query of the token's death in the open step, or never
+  std::span<slot> alive_;           // [tokens]: what a query reads while a step is planned, oldest first
 };
 
 /// A planner, or the error that try_make tells.

@@ -98,35 +98,44 @@ result<void> planner<Policy>::try_begin(std::size_t n) {
 }
 
 template <class Policy>
+void planner<Policy>::add_death(std::size_t unit, slot s, std::size_t query) noexcept {
+  plan_memory& memory = plans_[unit];
+  death_[index(s)] = static_cast<std::uint32_t>(query);
+  memory.deaths[memory.dying++] = {s, static_cast<std::uint32_t>(query)};
+}
+
+template <class Policy>
+void planner<Policy>::forget_deaths(std::size_t unit) noexcept {
+  plan_memory& memory = plans_[unit];
+  for (const death& d : memory.deaths.first(memory.dying)) death_[index(d.where)] = never;
+  memory.dying = 0;
+}
+
+template <class Policy>
 void planner<Policy>::plan_deaths(std::size_t unit, std::size_t n) {
   const detail::unit_tokens& u = table_.unit(unit);
-  for (std::size_t i = 0; i < u.held + n; ++i) death_[index(u.order[i])] = never;
   if (schedule_.when == schedule::act::before_step) {
     if (mark_for_coming(unit, n) == 0) return;
-    for (std::size_t i = 0; i < u.held; ++i) {
-      if (!keep_.kept(i)) death_[index(u.order[i])] = 0;
-    }
+    keep_.each_dropped(u.held, [&](std::size_t i) { add_death(unit, u.order[i], 0); });
   } else if (schedule_.when == schedule::act::each_token && !keep_type::any_refuses) {
     const auto all = shares(unit);
-    const auto place = [&](std::size_t i) { return table_.at(u.order[alive_[i]]); };
-    const auto where = [&](std::size_t i) { return u.order[alive_[i]]; };
+    const auto place = [&](std::size_t i) { return table_.at(alive_[i]); };
+    const auto where = [&](std::size_t i) { return alive_[i]; };
     std::size_t living = u.held;
-    for (std::size_t i = 0; i < living; ++i) alive_[i] = static_cast<std::uint32_t>(i);
+    std::copy_n(u.order.begin(), living, alive_.begin());
     keep_.begin_states(unit);
     for (std::size_t t = 0; t < n; ++t) {
-      alive_[living++] = static_cast<std::uint32_t>(u.held + t);
+      alive_[living++] = u.order[u.held + t];
       keep_.advance_states(unit, coming(t));
       if (keep_.keeps_whole(all, living)) continue;
       if (keep_.mark(unit, all, living, living - 1, place, where) == 0) continue;
-      std::size_t stay = 0;
-      for (std::size_t i = 0; i < living; ++i) {
-        if (keep_.kept(i)) {
-          alive_[stay++] = alive_[i];
-        } else {
-          death_[index(u.order[alive_[i]])] = static_cast<std::uint32_t>(t);
-        }
-      }
-      living = stay;
+      detail::gap_closer stay{alive_};
+      keep_.each_dropped(living, [&](std::size_t i) {
+        add_death(unit, alive_[i], t);
+        stay.keep_until(i);
+      });
+      stay.keep_until(living);
+      living = stay.kept;
     }
     keep_.drop_states(unit);
   }
@@ -182,6 +191,7 @@ result<void> planner<Policy>::commit_quietly(std::size_t count, const commit_evi
   next_ += static_cast<position>(count);
   for (std::size_t u = 0; u < units_; ++u) {
     keep_.keep_states(u);
+    forget_deaths(u);
     apply(u, table_.unit(u).held + count, table_.unit(u).held + written);
   }
   return {};
@@ -200,46 +210,58 @@ void planner<Policy>::decide(std::size_t unit, std::size_t count, const commit_e
   };
   if (schedule_.when == schedule::act::each_token) {
     advance();
-    for (std::size_t i = 0; i < tokens; ++i) gone_[index(u.order[i])] = death_[index(u.order[i])] < count ? 1 : 0;
+    plan_memory& memory = plans_[unit];
+    memory.leaving = 0;
+    for (std::size_t d = 0; d < memory.dying && memory.deaths[d].query < count; ++d) {
+      add_leaving(unit, memory.deaths[d].where);
+    }
+    const auto older = [](const token_drop& a, const token_drop& b) { return a.at < b.at; };
+    const std::span<token_drop> leaving = memory.dropped.first(memory.leaving);
+    if (!std::is_sorted(leaving.begin(), leaving.end(), older)) std::sort(leaving.begin(), leaving.end(), older);
   } else if (schedule_.when == schedule::act::before_step) {
     // Planned again for the tokens that really come: begin(count) would have dropped no more than these need.
     mark_for_coming(unit, count);
-    for (std::size_t i = 0; i < tokens; ++i) gone_[index(u.order[i])] = i < u.held && !keep_.kept(i) ? 1 : 0;
+    list_leaving(unit, u.held);
     advance();
   } else {
     advance();
     mark(unit, shares(unit), tokens, tokens);
-    for (std::size_t i = 0; i < tokens; ++i) gone_[index(u.order[i])] = keep_.kept(i) ? 0 : 1;
+    list_leaving(unit, tokens);
   }
+}
+
+template <class Policy>
+void planner<Policy>::add_leaving(std::size_t unit, slot s) noexcept {
+  plan_memory& memory = plans_[unit];
+  memory.dropped[memory.leaving++] = {s, table_.at(s)};
+}
+
+template <class Policy>
+void planner<Policy>::list_leaving(std::size_t unit, std::size_t tokens) noexcept {
+  plans_[unit].leaving = 0;
+  keep_.each_dropped(tokens, [&](std::size_t i) { add_leaving(unit, table_.unit(unit).order[i]); });
 }
 
 template <class Policy>
 void planner<Policy>::apply(std::size_t unit, std::size_t tokens, std::size_t written) {
   detail::unit_tokens& u = table_.unit(unit);
   plan_memory& memory = plans_[unit];
-  std::size_t dropped = 0;
   std::size_t shifts = 0;
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < tokens; ++i) {
-    const slot s = u.order[i];
-    const position at = table_.at(s);
-    if (gone_[index(s)] != 0) {
-      memory.dropped[dropped++] = {s, at};
-      table_.release(s);
-      continue;
+  detail::gap_closer stay{u.order};
+  const auto keep_until = [&](std::size_t end) {
+    if (stay.kept < stay.read && stay.read < end) {
+      memory.shifts[shifts++] = {table_.at(u.order[stay.read]), table_.at(u.order[end - 1]),
+                                 static_cast<position>(stay.kept) - static_cast<position>(stay.read)};
     }
-    if (dropped > 0) {
-      const auto delta = -static_cast<position>(dropped);
-      if (shifts > 0 && memory.shifts[shifts - 1].delta == delta) {
-        memory.shifts[shifts - 1].last = at;
-      } else {
-        memory.shifts[shifts++] = {at, at, delta};
-      }
-    }
-    u.order[kept++] = s;
+    stay.keep_until(end);
+  };
+  for (const token_drop& drop : memory.dropped.first(memory.leaving)) {
+    keep_until(table_.find(unit, drop.at, stay.read, tokens));
+    table_.release(drop.where);
   }
+  keep_until(tokens);
   for (std::size_t i = tokens; i < written; ++i) table_.release(u.order[i]);
-  u.held = kept;
+  u.held = stay.kept;
   std::size_t moves = 0;
   if (options_.moves == compaction::on) {
     table_.compact(unit, [&](slot from, slot to) {
@@ -249,7 +271,7 @@ void planner<Policy>::apply(std::size_t unit, std::size_t tokens, std::size_t wr
   }
   std::size_t freed = 0;
   table_.release_empty_blocks(unit, [&](block_id b) { memory.freed[freed++] = b; });
-  memory.plan = {memory.dropped.first(dropped), memory.moves.first(moves), memory.shifts.first(shifts),
+  memory.plan = {memory.dropped.first(memory.leaving), memory.moves.first(moves), memory.shifts.first(shifts),
                  memory.freed.first(freed)};
 }
 
@@ -269,6 +291,7 @@ void planner<Policy>::abort() noexcept {
     detail::unit_tokens& mine = table_.unit(u);
     for (std::size_t i = mine.held; i < mine.held + written; ++i) table_.release(mine.order[i]);
     table_.release_empty_blocks(u, [](block_id) {});
+    forget_deaths(u);
     keep_.drop_states(u);
   }
 }
@@ -279,7 +302,7 @@ result<void> planner<Policy>::try_reserve(std::size_t n) {
   if (auto ok = check_room(n); !ok) return ok;
   for (std::size_t u = 0; u < units_; ++u) {
     mark_for_coming(u, n);
-    for (std::size_t i = 0; i < held_count(u); ++i) gone_[index(table_.unit(u).order[i])] = keep_.kept(i) ? 0 : 1;
+    list_leaving(u, held_count(u));
   }
   for (std::size_t u = 0; u < units_; ++u) apply(u, held_count(u), held_count(u));
   tell(drop_reason::reserved);
@@ -296,7 +319,10 @@ result<void> planner<Policy>::try_erase(position first, position last) {
     return detail::bad_argument("last", last, fmt::format("first = {} .. {}, the end of the stream", first, next_));
   }
   for (std::size_t u = 0; u < units_; ++u) {
-    for (const slot s : held_slots(u)) gone_[index(s)] = table_.at(s) >= first && table_.at(s) < last ? 1 : 0;
+    plans_[u].leaving = 0;
+    for (const slot s : held_slots(u)) {
+      if (table_.at(s) >= first && table_.at(s) < last) add_leaving(u, s);
+    }
     apply(u, held_count(u), held_count(u));
   }
   tell(drop_reason::erased);
@@ -317,7 +343,8 @@ result<void> planner<Policy>::try_clear() {
   if (auto ok = check_closed("clear"); !ok) return ok;
   next_ = options_.first_position;
   for (std::size_t u = 0; u < units_; ++u) {
-    for (const slot s : held_slots(u)) gone_[index(s)] = 1;
+    plans_[u].leaving = 0;
+    for (const slot s : held_slots(u)) add_leaving(u, s);
     apply(u, held_count(u), held_count(u));
   }
   table_.reset();

@@ -51,7 +51,10 @@ void planner<Policy>::lay_out(detail::arena& memory) {
   views_.lay_out(memory, kept_.in_step, table_.blocks());
   plans_ = memory.take<plan_memory>(units_);
   for (std::size_t u = 0; u < units_; ++u) {
-    const plan_memory mine{memory.take<token_drop>(in_step(u)),
+    const plan_memory mine{memory.take<death>(in_step(u)),
+                           0,
+                           memory.take<token_drop>(in_step(u)),
+                           0,
                            memory.take<token_move>(in_step(u)),
                            memory.take<index_shift>(in_step(u)),
                            memory.take<block_id>(detail::blocks_for(in_step(u))),
@@ -59,8 +62,7 @@ void planner<Policy>::lay_out(detail::arena& memory) {
     if (!memory.measuring()) plans_[u] = mine;
   }
   death_ = memory.take<std::uint32_t>(slots);
-  gone_ = memory.take<std::uint8_t>(slots);
-  alive_ = memory.take<std::uint32_t>(kept_.in_step);
+  alive_ = memory.take<slot>(kept_.in_step);
 }
 
 template <class Policy>
@@ -114,6 +116,7 @@ result<planner<Policy>> planner<Policy>::try_make(const model_shape& shape, cons
   made.lay_out(made.memory_);
   made.table_.reset();
   made.keep_.reset_states(made.units_);
+  std::fill(made.death_.begin(), made.death_.end(), never);
   for (plan_memory& p : made.plans_) p.plan = {};
   return made;
 }

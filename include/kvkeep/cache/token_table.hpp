@@ -29,6 +29,21 @@ struct unit_tokens {
   return (tokens + block_tokens - 1) / block_tokens;
 }
 
+/// Closes the gaps that elements leave in a list of slots.
+struct gap_closer {
+  std::span<slot> list;
+  std::size_t read = 0;  // elements before are done with
+  std::size_t kept = 0;  // those of them that stay stand before here
+
+  /// The elements read .. end - 1 stay; that at `end`, if there is one, goes.
+  void keep_until(std::size_t end) noexcept {
+    const auto from = [&](std::size_t i) { return list.begin() + static_cast<std::ptrdiff_t>(i); };
+    if (kept < read) std::copy(from(read), from(end), from(kept));
+    kept += end - read;
+    read = end + 1;
+  }
+};
+
 class token_table {
  public:
   /// Takes the tables for `count` units from the arena; tokens(u) is what unit u holds within a step at most.
@@ -62,6 +77,17 @@ class token_table {
   [[nodiscard]] unit_tokens& unit(std::size_t u) noexcept { return units_[u]; }
   [[nodiscard]] position at(slot s) const noexcept { return at_[index(s)]; }
   void set_at(slot s, position p) noexcept { at_[index(s)] = p; }
+
+  /// The place in a unit's order, first <= place < last, of the token at position p, which is there.
+  [[nodiscard]] std::size_t find(std::size_t unit_index, position p, std::size_t first,
+                                 std::size_t last) const noexcept {
+    const auto begin = units_[unit_index].order.begin();
+    if (at(begin[static_cast<std::ptrdiff_t>(first)]) == p) return first;
+    const auto found =
+        std::lower_bound(begin + static_cast<std::ptrdiff_t>(first), begin + static_cast<std::ptrdiff_t>(last), p,
+                         [&](slot s, position wanted) { return at(s) < wanted; });
+    return static_cast<std::size_t>(found - begin);
+  }
 
   /// Takes `count` free slots for a unit, from its own blocks first; they are appended to its order behind `held`.
   void take(std::size_t unit_index, std::size_t count, position first) noexcept {

@@ -68,6 +68,8 @@ class view_builder {
   }
 
  private:
+  static constexpr std::uint32_t whole_block = (1U << block_tokens) - 1;
+
   /// a + b without overflow, whatever a user's rule gives.
   [[nodiscard]] static position add(position a, position b) noexcept {
     return static_cast<position>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
@@ -84,23 +86,35 @@ class view_builder {
         spans_[count++] = {0, block, mask_[block]};
         continue;
       }
+      const std::size_t base = block * block_tokens;
+      const auto angle_of = [&](std::size_t row) {
+        const position at = table.at(to_slot(base + row));
+        return add(raw(at) ? 0 : at, away_[base + row]);
+      };
+      if (mask_[block] == whole_block) {  // most blocks, and most of them have one angle
+        const position angle = angle_of(0);
+        position differ = 0;
+        for (std::size_t row = 1; row < block_tokens; ++row) differ |= angle_of(row) ^ angle;
+        if (differ == 0) {
+          spans_[count++] = {angle, block, whole_block};
+          continue;
+        }
+      }
       for (std::uint32_t left = mask_[block]; left != 0; left &= left - 1) {
         const auto row = static_cast<std::size_t>(std::countr_zero(left));
-        const slot s = to_slot(block * block_tokens + row);
-        const position at = table.at(s);
-        const position angle = add(raw(at) ? 0 : at, away_[index(s)]);
+        const position angle = angle_of(row);
         std::size_t i = first;
         while (i < count && spans_[i].angle != angle) ++i;
         if (i == count) spans_[count++] = {angle, block, 0};
         spans_[i].mask |= 1U << row;
       }
     }
-    const auto found = spans_.first(count);
     const auto before = [](const key_span& a, const key_span& b) {
       return a.angle < b.angle || (a.angle == b.angle && a.block < b.block);
     };
     // Blocks mostly come in order; a window under one angle needs no sorting.
-    if (!std::is_sorted(found.begin(), found.end(), before)) std::sort(found.begin(), found.end(), before);
+    const std::span<key_span> all = spans_.first(count);
+    if (!std::is_sorted(all.begin(), all.end(), before)) std::sort(all.begin(), all.end(), before);
     return count;
   }
 

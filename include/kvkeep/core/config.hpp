@@ -18,7 +18,9 @@
 #endif
 
 // The instruction set as one word: a base, then a letter or word for each extension that changes generated code.
-#if defined(__AVX512F__)
+#if defined(KVKEEP_SCALAR)
+#define KVKEEP_ISA_BASE scalar
+#elif defined(__AVX512F__)
 #define KVKEEP_ISA_BASE avx512
 #elif defined(__AVX2__)
 #define KVKEEP_ISA_BASE avx2

@@ -1,8 +1,8 @@
 // simd: vectors of floats as wide as the instruction set has them. The only header that knows instruction sets.
 //
 // Built on the vector types of gcc and clang: arithmetic, comparisons and conversions are the language's own, on every
-// instruction set they know; only what has no operator (half-precision loads) names instructions. Width and layout of what is
-// stored do not depend on the instruction set.
+// instruction set they know; only what has no operator, or a slow one, names instructions. Width and layout of what is
+// stored do not depend on the instruction set. KVKEEP_SCALAR, defined before, makes vectors of one float and names none.
 #ifndef KVKEEP_DETAIL_SIMD_HPP
 #define KVKEEP_DETAIL_SIMD_HPP
 
@@ -13,9 +13,26 @@
 
 #include "kvkeep/core/config.hpp"
 
-#if defined(__SSE2__)
+// Exactly one of these is defined, and AVX-512 means its foundation: what goes beyond is asked for where it is used.
+#if defined(KVKEEP_SCALAR)
+#define KVKEEP_SIMD_NONE
+#elif defined(__AVX512F__)
+#define KVKEEP_SIMD_AVX512
+#elif defined(__AVX2__)
+#define KVKEEP_SIMD_AVX2
+#elif defined(__AVX__)
+#define KVKEEP_SIMD_AVX
+#elif defined(__SSE2__)
+#define KVKEEP_SIMD_SSE2
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+#define KVKEEP_SIMD_NEON
+#else
+#define KVKEEP_SIMD_NONE
+#endif
+
+#if defined(KVKEEP_SIMD_AVX512) || defined(KVKEEP_SIMD_AVX2) || defined(KVKEEP_SIMD_AVX) || defined(KVKEEP_SIMD_SSE2)
 #include <immintrin.h>
-#elif defined(__ARM_NEON)
+#elif defined(KVKEEP_SIMD_NEON)
 #include <arm_neon.h>
 #endif
 
@@ -23,15 +40,17 @@ KVKEEP_NAMESPACE_BEGIN
 namespace detail {
 
 /// Floats in a vector.
-#if defined(__AVX512F__)
+#if defined(KVKEEP_SIMD_AVX512)
 inline constexpr std::size_t vec_width = 16;
-#elif defined(__AVX__)
+#elif defined(KVKEEP_SIMD_AVX2) || defined(KVKEEP_SIMD_AVX)
 inline constexpr std::size_t vec_width = 8;
+#elif defined(KVKEEP_SCALAR)
+inline constexpr std::size_t vec_width = 1;
 #else
 inline constexpr std::size_t vec_width = 4;
 #endif
 /// Vector registers there are: what bounds the accumulators of a kernel.
-#if defined(__AVX512F__) || defined(__ARM_NEON)
+#if defined(KVKEEP_SIMD_AVX512) || defined(KVKEEP_SIMD_NEON)
 inline constexpr std::size_t vec_registers = 32;
 #else
 inline constexpr std::size_t vec_registers = 16;
@@ -48,8 +67,8 @@ inline constexpr bool hardware_streams = false;
 using vec = float __attribute__((vector_size(vec_width * sizeof(float))));
 using vec_int = std::int32_t __attribute__((vector_size(vec_width * sizeof(float))));
 using vec_bits = std::uint32_t __attribute__((vector_size(vec_width * sizeof(float))));
-using vec_half = std::uint16_t __attribute__((vector_size(vec_width * sizeof(std::uint16_t))));
 using vec_short = std::int16_t __attribute__((vector_size(vec_width * sizeof(float))));
+using vec_half = std::uint16_t __attribute__((vector_size(vec_width * sizeof(std::uint16_t))));
 using vec_byte = std::int8_t __attribute__((vector_size(vec_width)));
 
 /// vec_width elements from memory of any alignment.
@@ -63,6 +82,7 @@ inline void store(float* to, vec x) noexcept { std::memcpy(to, &x, sizeof x); }
 [[nodiscard]] inline vec splat(float x) noexcept { return x - vec{}; }
 [[nodiscard]] inline vec_int splat(std::int32_t x) noexcept { return x - vec_int{}; }
 [[nodiscard]] inline vec larger(vec a, vec b) noexcept { return a > b ? a : b; }
+[[nodiscard]] inline vec to_float(vec_int x) noexcept { return __builtin_convertvector(x, vec); }
 
 /// The largest element. Where one is NaN, any of them or NaN.
 [[nodiscard]] inline float largest(vec x) noexcept {
@@ -81,38 +101,57 @@ inline void store(float* to, vec x) noexcept { std::memcpy(to, &x, sizeof x); }
 
 /// All bits set in the elements whose bit of `mask` is set.
 [[nodiscard]] inline vec_int lanes_of(std::uint32_t mask) noexcept {
-  vec_int bit;
+  vec_int bit{};
   for (std::size_t i = 0; i < vec_width; ++i) bit[i] = static_cast<std::int32_t>(1U << i);
   return (splat(static_cast<std::int32_t>(mask)) & bit) != 0;
 }
 
-/// The products of the two signed 16-bit halves of each element, added.
-[[nodiscard]] inline vec_int dot_shorts(vec_int a, vec_int b) noexcept {
-#if defined(__AVX512BW__)
-  return std::bit_cast<vec_int>(_mm512_madd_epi16(std::bit_cast<__m512i>(a), std::bit_cast<__m512i>(b)));
-#elif defined(__AVX512F__)
-  return ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
-#elif defined(__AVX2__)
-  return std::bit_cast<vec_int>(_mm256_madd_epi16(std::bit_cast<__m256i>(a), std::bit_cast<__m256i>(b)));
-#elif defined(__SSE2__) && !defined(__AVX__)
-  return std::bit_cast<vec_int>(_mm_madd_epi16(std::bit_cast<__m128i>(a), std::bit_cast<__m128i>(b)));
+/// Bit i set where element i of a is at least that of b.
+[[nodiscard]] inline std::uint32_t at_least(vec_int a, vec_int b) noexcept {
+#if defined(KVKEEP_SIMD_AVX512)
+  return _mm512_cmpge_epi32_mask(std::bit_cast<__m512i>(a), std::bit_cast<__m512i>(b));
+#elif defined(KVKEEP_SIMD_AVX2) || defined(KVKEEP_SIMD_AVX)
+  return static_cast<std::uint32_t>(_mm256_movemask_ps(std::bit_cast<__m256>(a >= b)));
+#elif defined(KVKEEP_SIMD_SSE2)
+  return static_cast<std::uint32_t>(_mm_movemask_ps(std::bit_cast<__m128>(a >= b)));
 #else
-  return ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+  const vec_int yes = a >= b;
+  std::uint32_t out = 0;
+  for (std::size_t i = 0; i < vec_width; ++i) out |= static_cast<std::uint32_t>(yes[i] & 1) << i;
+  return out;
 #endif
 }
 
-[[nodiscard]] inline vec to_float(vec_int x) noexcept { return __builtin_convertvector(x, vec); }
+/// Stores the elements whose bit of `mask` is set one after the other and returns how many; what stands behind them, up to
+/// vec_width elements from `to` on, is overwritten.
+inline std::size_t store_chosen(std::uint32_t* to, vec_int x, std::uint32_t mask) noexcept {
+#if defined(KVKEEP_SIMD_AVX512)
+  // To a register first: some processors are slow to compress into memory.
+  const __m512i chosen = _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), std::bit_cast<__m512i>(x));
+  std::memcpy(to, &chosen, sizeof chosen);
+  return static_cast<std::size_t>(std::popcount(mask));
+#else
+  std::uint32_t lanes[vec_width];
+  std::memcpy(lanes, &x, sizeof lanes);
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < vec_width; ++i) {
+    to[count] = lanes[i];
+    count += (mask >> i) & 1U;
+  }
+  return count;
+#endif
+}
 
 // Widening is named where there is an instruction for it: gcc makes __builtin_convertvector between elements of different
 // sizes one element at a time. Masked forms, all elements set: gcc 12 warns of the plain ones' undefined operand.
 
 /// 16-bit to 32-bit numbers.
 [[nodiscard]] inline vec_bits widen_u16(vec_half x) noexcept {
-#if defined(__AVX512F__)
+#if defined(KVKEEP_SIMD_AVX512)
   return std::bit_cast<vec_bits>(_mm512_maskz_cvtepu16_epi32(0xFFFF, std::bit_cast<__m256i>(x)));
-#elif defined(__AVX2__)
+#elif defined(KVKEEP_SIMD_AVX2)
   return std::bit_cast<vec_bits>(_mm256_cvtepu16_epi32(std::bit_cast<__m128i>(x)));
-#elif defined(__SSE2__) && !defined(__AVX__)
+#elif defined(KVKEEP_SIMD_SSE2)
   const __m128i low = _mm_cvtsi64_si128(std::bit_cast<std::int64_t>(x));
   return std::bit_cast<vec_bits>(_mm_unpacklo_epi16(low, _mm_setzero_si128()));
 #else
@@ -122,14 +161,14 @@ inline void store(float* to, vec x) noexcept { std::memcpy(to, &x, sizeof x); }
 
 /// Signed bytes to 32-bit numbers.
 [[nodiscard]] inline vec_int widen_i8(vec_byte x) noexcept {
-#if defined(__AVX512F__)
+#if defined(KVKEEP_SIMD_AVX512)
   return std::bit_cast<vec_int>(_mm512_maskz_cvtepi8_epi32(0xFFFF, std::bit_cast<__m128i>(x)));
-#elif defined(__AVX2__)
+#elif defined(KVKEEP_SIMD_AVX2)
   return std::bit_cast<vec_int>(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(std::bit_cast<std::int64_t>(x))));
-#elif defined(__SSE2__) && !defined(__AVX__)
+#elif defined(KVKEEP_SIMD_SSE2)
   const __m128i bytes = _mm_cvtsi32_si128(std::bit_cast<std::int32_t>(x));
-  const __m128i shorts = _mm_unpacklo_epi8(bytes, bytes);  // each byte twice, and so on: the highest one counts
-  return std::bit_cast<vec_int>(_mm_srai_epi32(_mm_unpacklo_epi16(shorts, shorts), 24));
+  const __m128i twice = _mm_unpacklo_epi8(bytes, bytes);  // each byte twice, then four times: the highest one counts
+  return std::bit_cast<vec_int>(_mm_srai_epi32(_mm_unpacklo_epi16(twice, twice), 24));
 #else
   return __builtin_convertvector(x, vec_int);
 #endif
@@ -140,11 +179,11 @@ inline void store(float* to, vec x) noexcept { std::memcpy(to, &x, sizeof x); }
 
 /// f16 to float, exact, denormals, infinities and NaN included.
 [[nodiscard]] inline vec widen_f16(vec_half x) noexcept {
-#if defined(__AVX512F__)
-  return std::bit_cast<vec>(_mm512_maskz_cvtph_ps(0xFFFF, std::bit_cast<__m256i>(x)));  // the plain one warns in gcc 12
-#elif defined(__F16C__) && defined(__AVX__)
+#if defined(KVKEEP_SIMD_AVX512)
+  return std::bit_cast<vec>(_mm512_cvtph_ps(std::bit_cast<__m256i>(x)));
+#elif defined(__F16C__) && (defined(KVKEEP_SIMD_AVX2) || defined(KVKEEP_SIMD_AVX))
   return std::bit_cast<vec>(_mm256_cvtph_ps(std::bit_cast<__m128i>(x)));
-#elif defined(__ARM_NEON) && defined(__aarch64__)
+#elif defined(KVKEEP_SIMD_NEON)
   return std::bit_cast<vec>(vcvt_f32_f16(std::bit_cast<float16x4_t>(x)));
 #else
   const vec_bits bits = widen_u16(x);
@@ -158,16 +197,29 @@ inline void store(float* to, vec x) noexcept { std::memcpy(to, &x, sizeof x); }
 #endif
 }
 
+/// The products of the two signed 16-bit halves of each element, added.
+[[nodiscard]] inline vec_int dot_shorts(vec_int a, vec_int b) noexcept {
+#if defined(KVKEEP_SIMD_AVX512) && defined(__AVX512BW__)
+  return std::bit_cast<vec_int>(_mm512_madd_epi16(std::bit_cast<__m512i>(a), std::bit_cast<__m512i>(b)));
+#elif defined(KVKEEP_SIMD_AVX2)
+  return std::bit_cast<vec_int>(_mm256_madd_epi16(std::bit_cast<__m256i>(a), std::bit_cast<__m256i>(b)));
+#elif defined(KVKEEP_SIMD_SSE2)
+  return std::bit_cast<vec_int>(_mm_madd_epi16(std::bit_cast<__m128i>(a), std::bit_cast<__m128i>(b)));
+#else
+  return ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+#endif
+}
+
 /// sum + the products of the four unsigned bytes of each element of `a` with the four signed bytes of `b`. Exact.
 [[nodiscard]] inline vec_int dot_bytes(vec_int sum, vec_int a, vec_int b) noexcept {
-#if defined(__AVX512VNNI__)
+#if defined(KVKEEP_SIMD_AVX512) && defined(__AVX512VNNI__)
   return std::bit_cast<vec_int>(
       _mm512_dpbusd_epi32(std::bit_cast<__m512i>(sum), std::bit_cast<__m512i>(a), std::bit_cast<__m512i>(b)));
-#elif defined(__AVXVNNI__)
+#elif defined(KVKEEP_SIMD_AVX2) && defined(__AVXVNNI__)
   return std::bit_cast<vec_int>(
       _mm256_dpbusd_avx_epi32(std::bit_cast<__m256i>(sum), std::bit_cast<__m256i>(a), std::bit_cast<__m256i>(b)));
 #else
-  // Bytes 0 and 2, then 1 and 3, as pairs of 16-bit numbers: the sums of their products fit 32 bits.
+  // Bytes 0 and 2, then 1 and 3, as pairs of 16-bit numbers.
   const vec_int low = std::bit_cast<vec_int>(std::bit_cast<vec_bits>(a) & 0x00FF00FFU);
   const vec_int high = std::bit_cast<vec_int>(std::bit_cast<vec_bits>(a) >> 8 & 0x00FF00FFU);
   const vec_short signed_bytes = std::bit_cast<vec_short>(b);
@@ -182,5 +234,12 @@ inline void prefetch(const void* line) noexcept { __builtin_prefetch(line, 0, 3)
 
 }  // namespace detail
 KVKEEP_NAMESPACE_END
+
+#undef KVKEEP_SIMD_AVX512
+#undef KVKEEP_SIMD_AVX2
+#undef KVKEEP_SIMD_AVX
+#undef KVKEEP_SIMD_SSE2
+#undef KVKEEP_SIMD_NEON
+#undef KVKEEP_SIMD_NONE
 
 #endif

@@ -20,6 +20,7 @@
 //   static constexpr bool pays = true;                // optional: false if reserve() may not take from its share
 //   static constexpr bool leaves_runs = true;         // optional: what it takes is a few ranges of consecutive tokens
 //   position oldest() const;                          // optional: largest age + 1 of what it takes while nothing is erased
+//   std::size_t unbounded_first() const;              // optional: instead, takes only tokens whose index is below, at any age
 //   static constexpr kvkeep::scope scope = ...;       // optional: sequence (default), layer or kv_head
 //   using evidence = surprisal;                       // optional: what it must be told, see below
 //   using column = float;                             // optional: what it remembers of each token, trivially copyable

@@ -1,0 +1,101 @@
+// bench_select: choosing the k largest of n scores, kvkeep::top_k beside std::nth_element on indices.
+//
+// A row top_k/n<n>/k<k> runs both in turn, each time on other scores, and checks each time that they choose the same. Its time
+// is the median of top_k; ratio_to_nth_element is the median of top_k / nth_element over the pairs, with its 95 % interval.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kvkeep/core/top_k.hpp"
+#include "statistics.hpp"
+
+namespace kvkeep_bench {
+namespace {
+
+using indices = std::vector<std::uint32_t>;
+
+template <class F>
+double seconds_of(const F& f) {
+  const auto begin = std::chrono::steady_clock::now();
+  f();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// What a rule would write without top_k: the indices of the k largest first, in any order.
+void choose_by_nth_element(const std::vector<float>& scores, std::size_t k, indices& all) {
+  std::iota(all.begin(), all.end(), 0U);
+  std::nth_element(
+      all.begin(), all.begin() + static_cast<std::ptrdiff_t>(k - 1), all.end(),
+      [&](std::uint32_t a, std::uint32_t b) { return scores[a] > scores[b] || (scores[a] == scores[b] && a < b); });
+}
+
+void top_k_row(benchmark::State& state, std::size_t n, std::size_t k) {
+  constexpr std::size_t pairs = 41;
+  std::vector<float> scores(n);
+  indices chosen(k);
+  indices scratch(kvkeep::top_k_scratch(n));
+  indices all(n);
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal;
+  std::vector<double> ours;
+  std::vector<double> ratios;
+  for (auto _ : state) {
+    for (std::size_t pair = 0; pair < pairs; ++pair) {
+      // New scores each time: a branch predictor learns those that it sees again.
+      std::generate(scores.begin(), scores.end(), [&] { return normal(random); });
+      const auto run_ours = [&] { return seconds_of([&] { kvkeep::top_k(scores, k, chosen, scratch); }); };
+      const auto run_theirs = [&] { return seconds_of([&] { choose_by_nth_element(scores, k, all); }); };
+      double mine = 0.0;
+      double other = 0.0;
+      if (pair % 2 == 0) {
+        mine = run_ours();
+        other = run_theirs();
+      } else {
+        other = run_theirs();
+        mine = run_ours();
+      }
+      std::sort(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(k));
+      if (!std::equal(chosen.begin(), chosen.end(), all.begin())) {
+        state.SkipWithError("top_k and nth_element choose differently");
+        return;
+      }
+      ours.push_back(mine);
+      ratios.push_back(mine / other);
+    }
+    state.SetIterationTime(median(ours));
+  }
+  const interval certain = median_interval(ratios);
+  state.counters["median_us"] = 1e6 * median(ours);
+  state.counters["spread"] = spread(ours);
+  state.counters["pairs"] = static_cast<double>(ratios.size());
+  state.counters["ratio_to_nth_element"] = median(ratios);
+  state.counters["ratio_to_nth_element_low"] = certain.low;
+  state.counters["ratio_to_nth_element_high"] = certain.high;
+}
+
+void add_rows() {
+  for (const std::size_t n : {4096U, 16384U, 65536U, 1048576U}) {
+    for (const std::size_t k : {std::size_t{32}, std::size_t{256}, n / 4}) {
+      const std::string name = "top_k/n" + std::to_string(n) + "/k" + std::to_string(k);
+      benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { top_k_row(state, n, k); })
+          ->UseManualTime()
+          ->Iterations(1)
+          ->Unit(benchmark::kMicrosecond);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kvkeep_bench
+
+int main(int argc, char** argv) {
+  kvkeep_bench::add_rows();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+}
