@@ -26,11 +26,11 @@ void attend(const Lane& lane, std::span<const query_run> queries, const score_op
   const detail::stored_keys keys;
   if (queries.size() * queries[0].states.size() >= detail::many_rows) {
     detail::tile_pass<detail::walk::again, Lane, detail::stored_keys, Observer>(lane, queries, options, keys, observer,
-                                                                               scratch)
+                                                                                scratch)
         .run();
   } else {
     detail::tile_pass<detail::walk::once, Lane, detail::stored_keys, Observer>(lane, queries, options, keys, observer,
-                                                                              scratch)
+                                                                               scratch)
         .run();
   }
 }

@@ -26,11 +26,11 @@ KVKEEP_NAMESPACE_BEGIN
 
 /// By-products of attention. All are of one layer and one step.
 struct by_products {
-  bool mass = false;             ///< softmax weights summed over the step's queries and a kv head's query heads, by slot
-  bool mass_by_query = false;    ///< the same for every query head by itself
-  bool last_row = false;         ///< the weights of the step's newest query, by query head and slot
-  std::size_t window_rows = 0;   ///< the weights of the step's newest so many queries, by query head, query and slot
-  bool log_sum_exp = false;      ///< ln of the sum of e^score (sink logit included), by query and query head
+  bool mass = false;            ///< softmax weights summed over the step's queries and a kv head's query heads, by slot
+  bool mass_by_query = false;   ///< the same for every query head by itself
+  bool last_row = false;        ///< the weights of the step's newest query, by query head and slot
+  std::size_t window_rows = 0;  ///< the weights of the step's newest so many queries, by query head, query and slot
+  bool log_sum_exp = false;     ///< ln of the sum of e^score (sink logit included), by query and query head
 };
 
 /// What evidence is sized for; a cache says its own.
@@ -57,8 +57,8 @@ struct weight_record {
   }
 
   /// The observer of a tile_pass.
-  void operator()(std::size_t query, std::size_t head, std::span<const std::uint32_t> blocks, const std::uint16_t* masks,
-                  const float* made, float reference) const noexcept {
+  void operator()(std::size_t query, std::size_t head, std::span<const std::uint32_t> blocks,
+                  const std::uint16_t* masks, const float* made, float reference) const noexcept {
     const std::size_t row = query * group + head;
     for (std::size_t b = 0; b < blocks.size(); ++b) {
       if (masks[b] == 0) continue;
@@ -176,8 +176,8 @@ class attention_evidence {
     detail::weight_record made;
     if constexpr (keeps_weights) {
       made.weights = weights_.subspan(region * rows * shape_.slots, rows * shape_.slots);
-      made.references = references_.subspan(region * rows * (shape_.slots / block_tokens),
-                                            rows * (shape_.slots / block_tokens));
+      made.references =
+          references_.subspan(region * rows * (shape_.slots / block_tokens), rows * (shape_.slots / block_tokens));
       made.group = group;
       made.slots = shape_.slots;
     }
@@ -205,7 +205,8 @@ class attention_evidence {
   attention_evidence(const evidence_shape& shape, detail::measure_t) noexcept : shape_(shape) {}
 
   void lay_out(detail::arena& memory) {
-    const std::size_t rows = keeps_weights ? shape_.regions * shape_.together * (shape_.query_heads / shape_.kv_heads) : 0;
+    const std::size_t rows =
+        keeps_weights ? shape_.regions * shape_.together * (shape_.query_heads / shape_.kv_heads) : 0;
     weights_ = memory.take<float>(rows * shape_.slots);
     references_ = memory.take<float>(rows * (shape_.slots / block_tokens));
     mass_ = memory.take<float>(What.mass ? shape_.kv_heads * shape_.slots : 0);

@@ -60,7 +60,7 @@ inline void round_query(const float* query, std::size_t dim, std::int32_t bias, 
 /// score_blocks for keys of an integer codec.
 template <walk Walk, class KeyCodec, std::size_t Rows, std::size_t Blocks>
 KVKEEP_KERNEL void score_integer_blocks(const std::byte* const* blocks, std::size_t dim, const integer_query* queries,
-                                 float* const* scores, read_ahead& ahead) noexcept {
+                                        float* const* scores, read_ahead& ahead) noexcept {
   constexpr std::size_t columns = Blocks * block_vectors;
   vec total[Rows][columns] = {};
   for (std::size_t g = 0; g < dim / quant_group; ++g) {

@@ -38,7 +38,7 @@ inline constexpr std::size_t value_vectors = vec_width == 16 ? 4 : 2;
 /// addresses, which hardware prefetchers follow. Values that are widened gain more from being shared by more rows.
 template <walk Walk, class ValueCodec>
 inline constexpr bool whole_rows =
-    Walk == walk::once && hardware_streams && vec_width == 16 && std::is_same_v<ValueCodec, f32>;
+    Walk == walk::once&& hardware_streams&& vec_width == 16 && std::is_same_v<ValueCodec, f32>;
 
 /// f(i) for i < count. Written out in part where arithmetic is waited for; where memory is, loads that come from one
 /// instruction each are what hardware prefetchers follow.
@@ -56,7 +56,7 @@ inline void turn_by_turn(std::size_t count, const F& f) noexcept {
 /// scores[r][16 b + i] = query r . key i of block b, for Rows queries [dim] and Blocks blocks [dim][16] of floats.
 template <walk Walk, class KeyCodec, std::size_t Rows, std::size_t Blocks>
 KVKEEP_KERNEL void score_blocks(const std::byte* const* blocks, std::size_t dim, const float* const* queries,
-                         float* const* scores, read_ahead& ahead) noexcept {
+                                float* const* scores, read_ahead& ahead) noexcept {
   constexpr std::size_t columns = Blocks * block_vectors;
   // One sum a score, in the order of the components: how many rows and blocks work together does not change a bit of it.
   vec sum[Rows][columns] = {};
@@ -89,9 +89,9 @@ inline void each_row(std::uint32_t mask, const F& f) noexcept {
 /// accumulated[r] += the sum over the keys of some blocks of weights[r][16 b + i] * value i of block b, for components
 /// first .. first + Vectors * vec_width - 1. Only the keys whose bit of masks[b] is set are read.
 template <walk Walk, class ValueCodec, std::size_t Rows, std::size_t Vectors>
-KVKEEP_KERNEL void add_values(const std::byte* const* blocks, const std::uint16_t* masks, std::size_t count, std::size_t dim,
-                       std::size_t first, const float* const* weights, float* const* accumulated,
-                       read_ahead& ahead) noexcept {
+KVKEEP_KERNEL void add_values(const std::byte* const* blocks, const std::uint16_t* masks, std::size_t count,
+                              std::size_t dim, std::size_t first, const float* const* weights,
+                              float* const* accumulated, read_ahead& ahead) noexcept {
   constexpr std::size_t group = 32;  // components that share a scale
   constexpr std::size_t groups = ValueCodec::integer ? std::max<std::size_t>(Vectors * vec_width / group, 1) : 1;
   vec sum[Rows][Vectors];
@@ -105,8 +105,7 @@ KVKEEP_KERNEL void add_values(const std::byte* const* blocks, const std::uint16_
         for (std::size_t part = 0; part < block_vectors; ++part) {
           const vec scales = ValueCodec::value_scales(blocks[b], dim, first / group + g, part);
           for (std::size_t r = 0; r < Rows; ++r) {
-            store(&scaled[r][g][part * vec_width],
-                  load(weights[r] + b * block_tokens + part * vec_width) * scales);
+            store(&scaled[r][g][part * vec_width], load(weights[r] + b * block_tokens + part * vec_width) * scales);
           }
         }
       }
@@ -137,8 +136,7 @@ KVKEEP_KERNEL void add_values(const std::byte* const* blocks, const std::uint16_
 /// The same for components that fill no vector, one at a time. Not for integer codecs, whose head_dim is a multiple of 32.
 template <class ValueCodec>
 inline void add_values_rest(const std::byte* const* blocks, const std::uint16_t* masks, std::size_t count,
-                            std::size_t dim, std::size_t first, const float* weights,
-                            float* accumulated) noexcept {
+                            std::size_t dim, std::size_t first, const float* weights, float* accumulated) noexcept {
   for (std::size_t c = first; c < dim; ++c) {
     float sum = accumulated[c];
     for (std::size_t b = 0; b < count; ++b) {

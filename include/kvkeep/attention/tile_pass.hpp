@@ -51,8 +51,8 @@ class tile_pass {
   static constexpr bool turned = std::is_same_v<Keys, key_turning>;
   static constexpr bool integers = key_codec::integer && !turned;
   /// Where keys and values are read more than once they are decoded once; integers are not decoded to be scored.
-  static constexpr bool decodes_keys = !integers && !std::is_same_v<key_codec, f32> &&
-                                       (Walk == walk::again || key_codec::integer);
+  static constexpr bool decodes_keys =
+      !integers && !std::is_same_v<key_codec, f32> && (Walk == walk::again || key_codec::integer);
   static constexpr bool decodes_values = Walk == walk::again && !std::is_same_v<value_codec, f32>;
   using scored_codec = std::conditional_t<decodes_keys, f32, key_codec>;
   using added_codec = std::conditional_t<decodes_values, f32, value_codec>;

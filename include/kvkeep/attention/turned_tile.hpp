@@ -13,9 +13,9 @@ namespace detail {
 
 /// score_blocks for keys that are turned backwards by the angles of their blocks, [pairs][2][16].
 template <walk Walk, class KeyCodec, std::size_t Rows, std::size_t Blocks>
-KVKEEP_KERNEL void score_turned_blocks(const std::byte* const* blocks, const float* const* angles, const key_turning& turning,
-                                std::size_t dim, const float* const* queries, float* const* scores,
-                                read_ahead& ahead) noexcept {
+KVKEEP_KERNEL void score_turned_blocks(const std::byte* const* blocks, const float* const* angles,
+                                       const key_turning& turning, std::size_t dim, const float* const* queries,
+                                       float* const* scores, read_ahead& ahead) noexcept {
   constexpr std::size_t columns = Blocks * block_vectors;
   vec sum[Rows][columns] = {};
   turn_by_turn<Walk>(turning.pairs, [&](std::size_t pair) {

@@ -29,10 +29,11 @@ struct cache_options {
   float softcap = 0.0F;                  ///< scores become softcap * tanh(score / softcap), > 0; 0: none
   std::vector<float>
       sink_logits{};        ///< a logit per query head that takes part in the softmax and has no value; empty: none
-  std::size_t workers = 1;    ///< workers of the executors that attend may be given, 1 .. 1024: working memory for each
-  std::size_t key_parts = 1;  ///< parts into which the keys of a query are cut, to be attended at once and merged, 1 .. 1024;
-                              ///< outputs depend on it in their last bits, never on the number of workers
-  drop_listener on_drop{};    ///< told what was dropped and why
+  std::size_t workers = 1;  ///< workers of the executors that attend may be given, 1 .. 1024: working memory for each
+  std::size_t key_parts =
+      1;  ///< parts into which the keys of a query are cut, to be attended at once and merged, 1 .. 1024;
+          ///< outputs depend on it in their last bits, never on the number of workers
+  drop_listener on_drop{};  ///< told what was dropped and why
 };
 
 /// Bytes of a cache. All are allocated at construction and none later.
@@ -281,7 +282,8 @@ class cache_core {
   std::size_t lanes_ = 1;
   std::size_t max_step_ = 0;
   std::size_t workers_ = 1;
-  std::size_t built_unit_ = nothing;  // whose views attention_ has: a step of few tokens builds them once for all layers
+  std::size_t built_unit_ =
+      nothing;  // whose views attention_ has: a step of few tokens builds them once for all layers
 
   arena memory_;
   std::span<std::uint8_t> attended_;  // [layers]

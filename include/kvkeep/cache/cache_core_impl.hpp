@@ -18,7 +18,8 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check(const model_shape& 
     return bad_argument("softcap", options.softcap, "finite and > 0, or 0 for none");
   }
   if (options.workers < 1 || options.workers > 1024) return bad_argument("workers", options.workers, "1 .. 1024");
-  if (options.key_parts < 1 || options.key_parts > 1024) return bad_argument("key_parts", options.key_parts, "1 .. 1024");
+  if (options.key_parts < 1 || options.key_parts > 1024)
+    return bad_argument("key_parts", options.key_parts, "1 .. 1024");
   if (!options.sink_logits.empty() && options.sink_logits.size() != shape.query_heads) {
     return bad_argument("sink_logits", fmt::format("{} values", options.sink_logits.size()),
                         fmt::format("none or query_heads = {}", shape.query_heads));

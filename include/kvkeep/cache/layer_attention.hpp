@@ -32,15 +32,15 @@ struct no_evidence_wanted {
 struct attention_sizes {
   model_shape shape;
   std::size_t max_step = 1;
-  std::size_t pairs = 0;         // of components that are turned; 0: no RoPE
-  std::size_t near = 0;          // distances whose angles are tabled, where keys are turned
-  std::size_t blocks = 0;        // of storage
-  std::size_t most_spans = 0;    // of one view, at most
-  std::size_t workers = 1;       // threads that may come
-  std::size_t key_parts = 1;     // parts into which the keys of a query are cut
-  std::size_t sink_logits = 0;   // query_heads or 0
-  bool turns_keys = false;       // keys are stored raw and have a distance each
-  bool applied = false;          // rows come rotated at their stream position
+  std::size_t pairs = 0;        // of components that are turned; 0: no RoPE
+  std::size_t near = 0;         // distances whose angles are tabled, where keys are turned
+  std::size_t blocks = 0;       // of storage
+  std::size_t most_spans = 0;   // of one view, at most
+  std::size_t workers = 1;      // threads that may come
+  std::size_t key_parts = 1;    // parts into which the keys of a query are cut
+  std::size_t sink_logits = 0;  // query_heads or 0
+  bool turns_keys = false;      // keys are stored raw and have a distance each
+  bool applied = false;         // rows come rotated at their stream position
   bool alibi = false;
 };
 
@@ -197,8 +197,8 @@ class layer_attention {
   }
   [[nodiscard]] score_options options_of(std::size_t head) const noexcept {
     const std::size_t group = sizes_.shape.group();
-    return {softcap_, sizes_.alibi ? std::span<const float>(slopes_.subspan(head * group, group))
-                                   : std::span<const float>()};
+    return {softcap_,
+            sizes_.alibi ? std::span<const float>(slopes_.subspan(head * group, group)) : std::span<const float>()};
   }
   /// The spans of a view that are one part of it.
   [[nodiscard]] std::span<const key_span> part_of(std::size_t query, std::size_t part) const noexcept {
@@ -319,20 +319,20 @@ class layer_attention {
   std::size_t spans_taken_ = 0;
 
   rotator rotator_;
-  std::span<float> slopes_;                         // [query_heads], ALiBi
-  std::span<float> sink_logits_;                    // [query_heads] or empty
-  std::span<key_span> spans_;                       // of all views
-  std::span<std::span<const key_span>> views_;      // [queries]: what each reads
-  std::span<const position> distance_;              // by slot; of the only view, where keys or scores need it
-  std::span<float> angles_;                         // [blocks][pairs][2][16]; of the only view, where keys are turned
-  std::span<float> turned_;                         // [regions][queries][group][head_dim]
-  std::span<float> accumulated_;                    // [regions][queries][group][head_dim]
-  std::span<softmax_state> states_;                 // [regions][queries][group]
-  std::span<query_run> runs_;                       // [regions][queries]
-  std::span<std::span<const key_span>> left_;       // [regions][queries]: not yet attended
-  std::span<lane> lanes_;                           // [parts][kv_heads], where keys are turned
-  std::span<attend_scratch> scratch_;               // [workers]
-  std::span<angle_memory> memories_;                // [workers]
+  std::span<float> slopes_;                     // [query_heads], ALiBi
+  std::span<float> sink_logits_;                // [query_heads] or empty
+  std::span<key_span> spans_;                   // of all views
+  std::span<std::span<const key_span>> views_;  // [queries]: what each reads
+  std::span<const position> distance_;          // by slot; of the only view, where keys or scores need it
+  std::span<float> angles_;                     // [blocks][pairs][2][16]; of the only view, where keys are turned
+  std::span<float> turned_;                     // [regions][queries][group][head_dim]
+  std::span<float> accumulated_;                // [regions][queries][group][head_dim]
+  std::span<softmax_state> states_;             // [regions][queries][group]
+  std::span<query_run> runs_;                   // [regions][queries]
+  std::span<std::span<const key_span>> left_;   // [regions][queries]: not yet attended
+  std::span<lane> lanes_;                       // [parts][kv_heads], where keys are turned
+  std::span<attend_scratch> scratch_;           // [workers]
+  std::span<angle_memory> memories_;            // [workers]
 };
 
 }  // namespace detail

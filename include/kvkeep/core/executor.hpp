@@ -21,10 +21,12 @@ KVKEEP_NAMESPACE_BEGIN
 class task_ref {
  public:
   template <class F>
-  requires(!std::is_same_v<std::remove_cvref_t<F>, task_ref> &&
-           std::is_invocable_v<F&, std::size_t, std::size_t>) task_ref(F& f) noexcept
+    requires(!std::is_same_v<std::remove_cvref_t<F>, task_ref> && std::is_invocable_v<F&, std::size_t, std::size_t>)
+  task_ref(F& f)
+  noexcept
       : function_(const_cast<void*>(static_cast<const void*>(&f))),
-        call_([](void* function, std::size_t task, std::size_t worker) { (*static_cast<F*>(function))(task, worker); }) {}
+        call_(
+            [](void* function, std::size_t task, std::size_t worker) { (*static_cast<F*>(function))(task, worker); }) {}
 
   void operator()(std::size_t task, std::size_t worker) const { call_(function_, task, worker); }
 
@@ -53,7 +55,9 @@ class executor_ref {
  public:
   executor_ref() noexcept = default;
   template <executor E>
-  requires(!std::is_same_v<std::remove_cvref_t<E>, executor_ref>) executor_ref(E& e) noexcept
+    requires(!std::is_same_v<std::remove_cvref_t<E>, executor_ref>)
+  executor_ref(E& e)
+  noexcept
       : executor_(&e),
         workers_([](void* self) -> std::size_t { return static_cast<E*>(self)->workers(); }),
         run_([](void* self, std::size_t tasks, task_ref f) { static_cast<E*>(self)->run(tasks, f); }) {}

@@ -35,9 +35,9 @@ class thread_executor {
     try {
       made->start(threads - 1);
     } catch (const std::system_error& e) {
-      return detail::make_error(errc::capacity, "threads",
-                                fmt::format("the system started only {} of {} threads: {}", made->threads.size() + 1,
-                                            threads, e.what()));
+      return detail::make_error(
+          errc::capacity, "threads",
+          fmt::format("the system started only {} of {} threads: {}", made->threads.size() + 1, threads, e.what()));
     }
 #else
     made->start(threads - 1);

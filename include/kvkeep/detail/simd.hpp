@@ -180,7 +180,7 @@ inline std::size_t store_chosen(std::uint32_t* to, vec_int x, std::uint32_t mask
 /// f16 to float, exact, denormals, infinities and NaN included.
 [[nodiscard]] inline vec widen_f16(vec_half x) noexcept {
 #if defined(KVKEEP_SIMD_AVX512)
-  return std::bit_cast<vec>(_mm512_cvtph_ps(std::bit_cast<__m256i>(x)));
+  return std::bit_cast<vec>(_mm512_maskz_cvtph_ps(0xFFFF, std::bit_cast<__m256i>(x)));
 #elif defined(__F16C__) && (defined(KVKEEP_SIMD_AVX2) || defined(KVKEEP_SIMD_AVX))
   return std::bit_cast<vec>(_mm256_cvtph_ps(std::bit_cast<__m128i>(x)));
 #elif defined(KVKEEP_SIMD_NEON)

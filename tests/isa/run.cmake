@@ -1,0 +1,11 @@
+# cmake -DPROGRAM=<test> -DCPU_HAS=<program> -DNEEDS=<feature>|... -P run.cmake: runs the test where the CPU can.
+string(REPLACE "|" ";" needs "${NEEDS}")
+execute_process(COMMAND "${CPU_HAS}" ${needs} RESULT_VARIABLE lacking)
+if(lacking)
+  message("skipped: this CPU lacks one of ${needs}")
+  return()
+endif()
+execute_process(COMMAND "${PROGRAM}" --gtest_brief=1 RESULT_VARIABLE failed)
+if(failed)
+  message(FATAL_ERROR "${PROGRAM} failed: ${failed}")
+endif()
