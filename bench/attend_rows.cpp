@@ -29,6 +29,27 @@ std::vector<problem> problems() {
   return out;
 }
 
+/// The other libraries that rows are compared with: Eigen, and OpenBLAS where its products of matrices count.
+class baselines {
+ public:
+  explicit baselines(const problem& size) {
+    add("eigen", size, attend_eigen);
+#ifdef KVKEEP_BENCH_OPENBLAS
+    if (size.queries > 1) add("openblas", size, attend_openblas);
+#endif
+  }
+  [[nodiscard]] const std::vector<baseline>& all() const noexcept { return all_; }
+
+ private:
+  void add(std::string_view name, const problem& size, rival_kernel kernel) {
+    kept_.push_back(std::make_unique<rival>(size, kernel));
+    all_.push_back({kept_.back().get(), name});
+  }
+
+  std::vector<std::unique_ptr<rival>> kept_;
+  std::vector<baseline> all_;
+};
+
 template <class PolicyCase, class CodecCase>
 void attend_row(benchmark::State& state, const problem& size, const effort& how_long) {
   using partner = typename PolicyCase::partner;
@@ -38,8 +59,8 @@ void attend_row(benchmark::State& state, const problem& size, const effort& how_
     compared = std::make_unique<cache_contender<partner, CodecCase>>(size);
   }
   read_limit limit(static_cast<std::size_t>(subject.bytes()), size.threads);
-  rival eigen(size, attend_eigen);
-  measure(state, {&subject, compared.get(), partner::name, &limit, &eigen, subject.bytes()}, how_long);
+  const baselines others(size);
+  measure(state, {&subject, compared.get(), partner::name, &limit, others.all(), subject.bytes()}, how_long);
   state.counters["begin_us"] = 1e6 * median(subject.begin_seconds());
   state.SetLabel(std::string(limit.pattern()));
 }
@@ -48,8 +69,8 @@ template <class CodecCase>
 void read_limit_row(benchmark::State& state, const problem& size, const effort& how_long) {
   const std::size_t bytes = layer_bytes<typename CodecCase::codec>(size, size.tokens);
   read_limit limit(bytes, size.threads);
-  rival eigen(size, attend_eigen);
-  measure(state, {&limit, nullptr, {}, &limit, &eigen, static_cast<double>(bytes)}, how_long);
+  const baselines others(size);
+  measure(state, {&limit, nullptr, {}, &limit, others.all(), static_cast<double>(bytes)}, how_long);
   state.SetLabel(std::string(limit.pattern()));
 }
 
@@ -58,8 +79,8 @@ void rival_row(benchmark::State& state, const problem& size, rival_kernel kernel
   rival subject(size, kernel);
   rival eigen(size, attend_eigen);
   read_limit limit(bytes, size.threads);
-  contender* const baseline = kernel == attend_eigen ? &subject : &eigen;
-  measure(state, {&subject, nullptr, {}, &limit, baseline, static_cast<double>(bytes)}, how_long);
+  contender* const plain = kernel == attend_eigen ? &subject : &eigen;
+  measure(state, {&subject, nullptr, {}, &limit, {{plain, "eigen"}}, static_cast<double>(bytes)}, how_long);
 }
 
 }  // namespace
