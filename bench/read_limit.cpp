@@ -144,14 +144,15 @@ class read_limit::second_thread {
 
 read_limit::read_limit(std::size_t bytes, std::size_t threads) : bytes_(bytes), threads_(threads) {
   if (threads > 1) helper_ = std::make_unique<second_thread>();
-  constexpr std::size_t tries = 5;
+  constexpr std::size_t tries = 15;
   std::array<std::vector<double>, patterns.size()> seconds;
   const std::size_t tried = std::min(bytes, std::size_t{64} << 20);
   for (std::size_t i = 0; i < tries; ++i) {
     for (std::size_t p = 0; p < patterns.size(); ++p) seconds[p].push_back(read(p, tried));
   }
   for (std::size_t p = 0; p < patterns.size(); ++p) {
-    if (median(seconds[p]) < median(seconds[pattern_])) pattern_ = p;
+    // By the lower quartile: another job that comes by for a moment must not make a slow pattern look like the limit.
+    if (quantile(seconds[p], 0.25) < quantile(seconds[pattern_], 0.25)) pattern_ = p;
   }
 }
 
