@@ -1,0 +1,203 @@
+// filled_cache: a cache of several layers in the state that a long stream leaves it in.
+//
+// Attending every token of a stream just to fill a cache would take hours. So the planner alone sees the stream, as it would
+// in an engine that owns its memory, and then every slot that is held gets a random row in every layer. What follows is the
+// code that cache::begin, step::attend and step::commit run.
+#ifndef KVKEEP_BENCH_FILLED_CACHE_HPP
+#define KVKEEP_BENCH_FILLED_CACHE_HPP
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kvkeep/kvkeep.hpp"
+#include "normal_rows.hpp"
+#include "problem.hpp"
+#include "reference.hpp"
+
+namespace kvkeep_bench {
+
+/// Bytes of keys and values of `tokens` tokens in one layer.
+template <class Codec>
+[[nodiscard]] std::size_t layer_bytes(const problem& size, std::size_t tokens) {
+  const std::size_t block = Codec::key_block_bytes(size.head_dim) + Codec::value_block_bytes(size.head_dim);
+  return tokens * size.kv_heads * block / kvkeep::block_tokens;
+}
+
+template <class PolicyCase, class CodecCase>
+class filled_cache {
+ public:
+  using codec = typename CodecCase::codec;
+  using policy = decltype(PolicyCase::policy(problem{}));
+  using core = kvkeep::detail::cache_core<policy, codec, codec>;
+
+  filled_cache(const problem& size, std::size_t layers)
+      : size_(size),
+        core_(kvkeep::detail::unwrap(
+            core::try_make({layers, size.query_heads, size.kv_heads, size.head_dim}, PolicyCase::policy(size), {}))),
+        q_(size.queries * size.query_heads * size.head_dim),
+        k_(size.queries * size.kv_heads * size.head_dim),
+        v_(k_.size()),
+        out_(q_.size()) {
+    stream();
+    fill_rows();
+    fill_normal(q_, 11, 2.0F);
+    fill_normal(k_, 12);
+    fill_normal(v_, 13);
+  }
+
+  [[nodiscard]] std::size_t layers() const noexcept { return core_->shape.layers; }
+  [[nodiscard]] core& cache() noexcept { return *core_; }
+  [[nodiscard]] kvkeep::rows_view<const float> keys() const noexcept {
+    return {k_.data(), size_.queries, size_.kv_heads, size_.head_dim};
+  }
+  [[nodiscard]] kvkeep::rows_view<const float> values() const noexcept {
+    return {v_.data(), size_.queries, size_.kv_heads, size_.head_dim};
+  }
+
+  void begin() { kvkeep::detail::unwrap(core_->begin(size_.queries)); }
+  /// One layer of an open step. The only place that tells attend how to run: an executor for size_.threads goes here.
+  void attend(std::size_t layer) {
+    const kvkeep::rows_view<const float> q(q_.data(), size_.queries, size_.query_heads, size_.head_dim);
+    const kvkeep::rows_view<float> out(out_.data(), size_.queries, size_.query_heads, size_.head_dim);
+    kvkeep::detail::unwrap(core_->attend(layer, q, keys(), values(), out));
+  }
+  void commit() { kvkeep::detail::unwrap(core_->commit(size_.queries, {})); }
+  void leave() { core_->abort(); }
+
+  /// Tokens that the open step reads, by any of its queries.
+  [[nodiscard]] std::size_t tokens_read() {
+    std::vector<bool> read(core_->plan.planned_blocks() * kvkeep::block_tokens);
+    std::size_t count = 0;
+    for (const std::size_t query : {std::size_t{0}, size_.queries - 1}) {
+      each_key(query, [&](kvkeep::slot s, kvkeep::position) {
+        if (!read[index(s)]) ++count;
+        read[index(s)] = true;
+      });
+    }
+    for (const kvkeep::slot s : core_->plan.new_slots(0)) count += read[index(s)] ? 0U : 1U;
+    return count;
+  }
+
+  /// Compares what a layer of the open step gave with attention in double: some heads of the first and the last query.
+  [[nodiscard]] std::string verify(std::size_t layer) {
+    for (const std::size_t query : {std::size_t{0}, size_.queries - 1}) {
+      for (const std::size_t head : {std::size_t{0}, size_.query_heads - 1}) {
+        const std::size_t row = (query * size_.query_heads + head) * size_.head_dim;
+        if (const std::size_t keys = count_keys(query); query + 1 == size_.queries && keys != size_.tokens) {
+          return fmt::format("the last query reads {} keys instead of {}", keys, size_.tokens);
+        }
+        const std::string wrong =
+            expected(layer, query, head)
+                .compare(std::span<const float>(out_).subspan(row, size_.head_dim), CodecCase::tolerance);
+        if (!wrong.empty()) return fmt::format("query {} of head {} {}", query, head, wrong);
+      }
+    }
+    if (const double share = together(); PolicyCase::scattered && share > 0.1) {
+      return fmt::format("{:.0f} % of neighbours in a block are neighbours in the stream", 100.0 * share);
+    }
+    return {};
+  }
+
+ private:
+  /// Lets the planner see the stream.
+  void stream() {
+    auto& plan = core_->plan;
+    const std::size_t length = PolicyCase::stream(size_);
+    const std::size_t large = std::clamp<std::size_t>(plan.capacity() / 16, 16, 512);
+    // The last tokens come by few, as in decoding, and take the slots that those before them left.
+    const std::size_t small = PolicyCase::scattered ? kvkeep::block_tokens : 1;
+    const std::size_t last = PolicyCase::scattered ? 4 * size_.tokens : 64;
+    for (std::size_t done = 0; done < length;) {
+      const std::size_t left = length - done;
+      const std::size_t n = left > last ? std::min(large, left - last) : std::min(small, left);
+      if (PolicyCase::reserves && left > last && plan.held_count() + n > plan.capacity()) {
+        kvkeep::detail::unwrap(plan.try_reserve(n));
+      }
+      kvkeep::detail::unwrap(plan.try_begin(n));
+      kvkeep::detail::unwrap(plan.try_commit());
+      done += n;
+    }
+  }
+
+  /// Writes a random row for every token held.
+  void fill_rows() {
+    const std::span<const kvkeep::slot> held = core_->plan.held_slots();
+    std::vector<kvkeep::slot> slots(held.begin(), held.end());
+    std::sort(slots.begin(), slots.end());
+    const std::size_t lanes = layers() * size_.kv_heads;
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+      for (const kvkeep::slot s : slots) {
+        const std::uint64_t number = (lane << 32U) + 2 * index(s);
+        core_->store.write(lane, s, normal_row(number, size_.head_dim), normal_row(number + 1, size_.head_dim));
+      }
+    }
+  }
+
+  /// Calls f(slot, distance) for every key that a query of the open step reads.
+  template <class F>
+  void each_key(std::size_t query, const F& f) {
+    const kvkeep::query_view view = core_->plan.view(0, query);
+    for (const kvkeep::key_span& span : view.spans) {
+      for (std::size_t r = 0; r < kvkeep::block_tokens; ++r) {
+        if ((span.mask >> r & 1U) == 0) continue;
+        const kvkeep::slot s = kvkeep::to_slot(span.block * kvkeep::block_tokens + r);
+        f(s, view.distance[index(s)]);
+      }
+    }
+  }
+  [[nodiscard]] std::size_t count_keys(std::size_t query) {
+    std::size_t count = 0;
+    each_key(query, [&](kvkeep::slot, kvkeep::position) { ++count; });
+    return count;
+  }
+  /// The share of keys whose neighbour in the block is one token nearer or farther.
+  [[nodiscard]] double together() {
+    std::vector<kvkeep::position> away(core_->plan.planned_blocks() * kvkeep::block_tokens, -2);
+    each_key(size_.queries - 1, [&](kvkeep::slot s, kvkeep::position distance) { away[index(s)] = distance; });
+    std::size_t count = 0;
+    for (std::size_t s = 1; s < away.size(); ++s) {
+      const kvkeep::position apart = away[s] - away[s - 1];
+      if (s % kvkeep::block_tokens != 0 && away[s] >= 0 && away[s - 1] >= 0 && (apart == 1 || apart == -1)) ++count;
+    }
+    return static_cast<double>(count) / static_cast<double>(size_.tokens);
+  }
+
+  [[nodiscard]] reference_row expected(std::size_t layer, std::size_t query, std::size_t head) {
+    const std::size_t dim = size_.head_dim;
+    const kvkeep::rope encoding;
+    const auto frequencies = kvkeep::detail::unwrap(kvkeep::try_rope_frequencies(encoding, dim, 0));
+    const std::span<const float> q = std::span<const float>(q_).subspan((query * size_.query_heads + head) * dim, dim);
+    const auto lane = core_->store.view(core_->lane_of(layer, head / size_.group()));
+    const double scale = 1.0 / std::sqrt(static_cast<double>(dim));
+    reference_row row(dim);
+    std::vector<float> key(dim);
+    std::vector<float> value(dim);
+    std::vector<double> turned;
+    kvkeep::position turned_to = -1;
+    each_key(query, [&](kvkeep::slot s, kvkeep::position distance) {
+      const kvkeep::position at = core_->plan.position_of(s);
+      const kvkeep::position angle = distance + (core_->plan.raw(at) ? 0 : at);
+      if (angle != turned_to) turned = kvkeep::detail::turned_row(encoding, frequencies, angle, q);
+      turned_to = angle;
+      lane.copy_key(s, key);
+      lane.copy_value(s, value);
+      row.add(scale * dot(std::span<const double>(turned), std::span<const float>(key)), value);
+    });
+    return row;
+  }
+
+  problem size_;
+  std::unique_ptr<core> core_;
+  std::vector<float> q_;    // [queries, query_heads, head_dim]
+  std::vector<float> k_;    // [queries, kv_heads, head_dim]
+  std::vector<float> v_;    // [queries, kv_heads, head_dim]
+  std::vector<float> out_;  // [queries, query_heads, head_dim]
+};
+
+}  // namespace kvkeep_bench
+
+#endif
