@@ -148,8 +148,8 @@ void check_clamped(const std::string& id, const std::vector<float>& x, const row
   const float scale = kvkeep::from_f16_bits(static_cast<std::uint16_t>(std::to_integer<unsigned>(out.bytes[0]) |
                                                                        std::to_integer<unsigned>(out.bytes[1]) << 8U));
   require(std::abs(scale) == 65504.0F, "{}: the scale is {}, not the largest half", id, scale);
-  const double least = Codec::key_bias == 8 ? -8.0 : -127.0;
-  const double most = Codec::key_bias == 8 ? 7.0 : 127.0;
+  const double least = Codec::bias == 8 ? -8.0 : -127.0;
+  const double most = Codec::bias == 8 ? 7.0 : 127.0;
   for (std::size_t c = 0; c < x.size(); ++c) {
     const double exact = std::clamp(static_cast<double>(x[c]) / static_cast<double>(scale), least, most);
     const double ours = static_cast<double>(out.decoded[c]) / static_cast<double>(scale);

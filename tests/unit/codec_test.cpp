@@ -366,7 +366,7 @@ TYPED_TEST(CodecItself, KernelsSeeWhatIsRead) {
     }
     constexpr std::size_t parts = block_tokens / vec_width;
     if constexpr (TypeParam::integer) {
-      EXPECT_EQ(TypeParam::key_bias, TypeParam::name == "int8" ? 128 : 8);
+      EXPECT_EQ(TypeParam::bias, TypeParam::name == "int8" ? 128 : 8);
       for (std::size_t part = 0; part < parts; ++part) {
         for (std::size_t quad = 0; quad < dim / 4; ++quad) {
           const auto bytes = TypeParam::key_quads(keys.data(), quad, part);
@@ -375,7 +375,7 @@ TYPED_TEST(CodecItself, KernelsSeeWhatIsRead) {
             for (std::size_t i = 0; i < 4; ++i) {
               const auto byte = static_cast<std::int32_t>(static_cast<std::uint32_t>(bytes[lane]) >> (8 * i) & 0xFFU);
               ASSERT_LE(byte, TypeParam::name == "int8" ? 255 : 15);
-              ASSERT_EQ(static_cast<float>(byte - TypeParam::key_bias) * scales[lane],
+              ASSERT_EQ(static_cast<float>(byte - TypeParam::bias) * scales[lane],
                         key[part * vec_width + lane][quad * 4 + i]);
             }
           }
@@ -488,7 +488,7 @@ TEST(Layout, OfInt8) {
   for (std::size_t c = 0; c < dim; ++c) {
     const std::byte quant = row[c / 32 * 34 + 2 + c % 32];
     EXPECT_EQ(keys.bytes[c / 4 * 64 + token * 4 + c % 4], quant ^ std::byte{0x80});
-    EXPECT_EQ(values.bytes[token * dim + c], quant);
+    EXPECT_EQ(values.bytes[(token / 4 * dim + c) * 4 + token % 4], quant ^ std::byte{0x80});
   }
   for (std::size_t g = 0; g < 2; ++g) {
     for (std::size_t i = 0; i < 2; ++i) {
@@ -516,7 +516,7 @@ TEST(Layout, OfInt4) {
     const bool high = c % 32 >= 16;
     const int quant = half(row[c / 32 * 18 + 2 + c % 16], high);
     EXPECT_EQ(half(keys.bytes[c / 32 * 256 + c % 16 / 4 * 64 + token * 4 + c % 4], high), quant);
-    EXPECT_EQ(half(values.bytes[token * dim / 2 + c / 32 * 16 + c % 16], high), quant);
+    EXPECT_EQ(half(values.bytes[(token / 4 * dim / 2 + c / 32 * 16 + c % 16) * 4 + token % 4], high), quant);
     EXPECT_EQ(kvkeep::int4::value_at(values.data(), token, dim, c), static_cast<float>(quant - 8));
   }
   for (std::size_t g = 0; g < 2; ++g) {

@@ -25,12 +25,9 @@ void attend(const Lane& lane, std::span<const query_run> queries, const score_op
   if (queries.empty()) return;
   const detail::stored_keys keys;
   if (queries.size() * queries[0].states.size() >= detail::many_rows) {
-    detail::tile_pass<detail::walk::again, Lane, detail::stored_keys, Observer>(lane, queries, options, keys, observer,
-                                                                                scratch)
-        .run();
+    detail::tile_pass<true, Lane, detail::stored_keys, Observer>(lane, queries, options, keys, observer, scratch).run();
   } else {
-    detail::tile_pass<detail::walk::once, Lane, detail::stored_keys, Observer>(lane, queries, options, keys, observer,
-                                                                               scratch)
+    detail::tile_pass<false, Lane, detail::stored_keys, Observer>(lane, queries, options, keys, observer, scratch)
         .run();
   }
 }
@@ -43,7 +40,7 @@ void attend_turned(std::span<const Lane> lanes, std::span<const query_run> heads
                    const score_options& options, const attend_scratch& scratch,
                    const ObserverOf& observer_of) noexcept {
   using observer = decltype(observer_of(std::size_t{0}));
-  using pass = detail::tile_pass<detail::walk::once, Lane, key_turning, observer>;
+  using pass = detail::tile_pass<false, Lane, key_turning, observer>;
   if (lanes.empty()) return;
   const std::size_t step = pass::blocks_of_tile(lanes[0].head_dim());
   const std::size_t spans = heads[0].spans.size();

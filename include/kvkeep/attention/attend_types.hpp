@@ -45,8 +45,6 @@ struct query_run {
 namespace detail {
 
 inline constexpr std::size_t tile_bytes = 32768;  // of keys, about: what the next stage's prefetches cover
-inline constexpr std::size_t most_tile_blocks = 16;
-inline constexpr std::size_t most_tile_tokens = most_tile_blocks * block_tokens;
 
 /// Blocks of a tile of keys in some codec.
 template <class KeyCodec>
@@ -56,7 +54,7 @@ template <class KeyCodec>
   return std::clamp<std::size_t>(fit / together * together, together, most_tile_blocks);
 }
 
-/// From this many rows on a call walks over its tiles again and again.
+/// From this many rows on a call decodes the keys and values of a tile before it reads them again and again.
 inline constexpr std::size_t many_rows = 9;
 
 }  // namespace detail
@@ -87,7 +85,8 @@ struct attend_scratch {
     masks = memory.take<std::uint16_t>(queries * detail::most_tile_blocks);
     next = memory.take<std::size_t>(queries);
     keys = memory.take<float>(decodes_keys ? tile : 0);
-    values = memory.take<float>(many && !std::is_same_v<ValueCodec, f32> ? tile : 0);
+    const bool decodes_values = ValueCodec::integer ? !detail::multiplies_bytes : !std::is_same_v<ValueCodec, f32>;
+    values = memory.take<float>(many && decodes_values ? tile : 0);
     quads = memory.take<std::int32_t>(rounds ? rows * head_dim / 4 : 0);
     quad_scales = memory.take<float>(rounds ? rows * head_dim / detail::quant_group : 0);
     offsets = memory.take<std::int32_t>(rounds ? rows * head_dim / detail::quant_group : 0);

@@ -188,7 +188,11 @@ class attention_evidence {
   void take(const detail::weight_record& record, std::size_t kv_head, std::size_t first,
             std::span<const softmax_state> states) noexcept {
     if constexpr (keeps_weights) {
-      for (std::size_t b = 0; b < shape_.slots / block_tokens; ++b) take_block(record, kv_head, first, b, states);
+      const std::size_t group = shape_.query_heads / shape_.kv_heads;
+      for (std::size_t i = 0; i < states.size(); ++i) {
+        take_row(record.weights.data() + i * shape_.slots, record.references.data() + i * (shape_.slots / block_tokens),
+                 states[i], first + i / group, kv_head * group + i % group);
+      }
     }
   }
   /// Takes the final states themselves, once.
@@ -216,44 +220,32 @@ class attention_evidence {
     log_sum_exp_ = memory.take<float>(What.log_sum_exp ? shape_.tokens * shape_.query_heads : 0);
   }
 
-  void take_block(const detail::weight_record& record, std::size_t kv_head, std::size_t first, std::size_t block,
-                  std::span<const softmax_state> states) noexcept {
+  /// Takes the weights of one row, `query` of the step and `query_head`.
+  void take_row(const float* weights, const float* references, const softmax_state& state, std::size_t query,
+                std::size_t query_head) noexcept {
     using namespace detail;
     const std::size_t group = shape_.query_heads / shape_.kv_heads;
-    const std::size_t at = block * block_tokens;
-    vec total[block_vectors] = {};
-    bool read = false;
-    for (std::size_t i = 0; i < states.size(); ++i) {
-      const float reference = record.references[i * (shape_.slots / block_tokens) + block];
-      if (reference == std::numeric_limits<float>::infinity()) continue;
-      read = true;
-      const float scale = exp_below(reference - states[i].max) / states[i].sum;
-      const float* const weights = record.weights.data() + i * shape_.slots + at;
-      const std::size_t query_head = kv_head * group + i % group;
-      const std::size_t query = first + i / group;
-      for (std::size_t part = 0; part < block_vectors; ++part) {
-        const vec weight = load(weights + part * vec_width) * splat(scale);
-        const std::size_t to = at + part * vec_width;
-        if constexpr (What.mass) total[part] += weight;
-        const auto add = [&](std::span<float> sums, std::size_t row) {
-          float* const sum = sums.data() + row * shape_.slots + to;
-          store(sum, load(sum) + weight);
-        };
-        if constexpr (What.mass_by_query) add(mass_by_query_, query_head);
+    const auto row_of = [&](std::span<float> sums, std::size_t row) { return sums.data() + row * shape_.slots; };
+    const std::size_t skipped = tokens_ > What.window_rows ? tokens_ - What.window_rows : 0;
+    float reference = std::numeric_limits<float>::infinity();
+    float scale = 0.0F;
+    for (std::size_t b = 0; b < shape_.slots / block_tokens; ++b) {
+      if (references[b] == std::numeric_limits<float>::infinity()) continue;
+      if (references[b] != reference) {  // else of the same tile, or of one that brought no new maximum
+        reference = references[b];
+        scale = exp_below(reference - state.max) / state.sum;
+      }
+      for (std::size_t i = b * block_tokens; i < (b + 1) * block_tokens; i += vec_width) {
+        const vec weight = load(weights + i) * splat(scale);
+        const auto add = [&](float* sums) { store(sums + i, load(sums + i) + weight); };
+        if constexpr (What.mass) add(row_of(mass_, query_head / group));
+        if constexpr (What.mass_by_query) add(row_of(mass_by_query_, query_head));
         if constexpr (What.last_row) {
-          if (query + 1 == tokens_) add(last_row_, query_head);
+          if (query + 1 == tokens_) add(row_of(last_row_, query_head));
         }
         if constexpr (What.window_rows > 0) {
-          const std::size_t skipped = tokens_ > What.window_rows ? tokens_ - What.window_rows : 0;
-          if (query >= skipped) add(window_rows_, query_head * What.window_rows + query - skipped);
+          if (query >= skipped) add(row_of(window_rows_, query_head * What.window_rows + query - skipped));
         }
-      }
-    }
-    if constexpr (What.mass) {
-      if (!read) return;
-      float* const sum = mass_.data() + kv_head * shape_.slots + at;
-      for (std::size_t part = 0; part < block_vectors; ++part) {
-        store(sum + part * vec_width, load(sum + part * vec_width) + total[part]);
       }
     }
   }

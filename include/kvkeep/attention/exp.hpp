@@ -1,7 +1,6 @@
 // exp_below: e^x for x <= 0, of one number or of a vector.
 //
-// Relative error below 2e-7; 0 below -87 (where the result would be denormal), NaN for NaN, 1 for 0. Any value for x > 0, which
-// only rows that are not read may have.
+// Relative error below 2e-7; 0 below -87 (where the result would be denormal), NaN for NaN, 1 for 0.
 #ifndef KVKEEP_ATTENTION_EXP_HPP
 #define KVKEEP_ATTENTION_EXP_HPP
 
@@ -36,8 +35,8 @@ template <class T>
 }
 
 [[nodiscard]] inline vec exp_below(vec x) noexcept {
-  const vec_int known = (x >= -87.0F) & (x <= 0.0F);
-  const vec inside = known ? x : splat(-87.0F);
+  const vec_int known = x >= -87.0F;
+  const vec inside = known ? x : splat(-87.0F);  // also for NaN, whose conversion to an integer is undefined
   const vec_int n = __builtin_convertvector(inside * 1.44269504F - 0.5F, vec_int);
   const vec scale = std::bit_cast<vec>((n + 127) << 23);
   const vec below = x < -87.0F ? vec{} : x;

@@ -42,18 +42,18 @@ inline void by_groups(std::size_t count, const F& f) noexcept {
   }
 }
 
-/// One call of attend over one lane. Keys is stored_keys, or the key_turning of keys that are turned as they are read.
-template <walk Walk, class Lane, class Keys, class Observer>
+/// One call of attend over one lane; Many: for many_rows rows or more. Keys is stored_keys, or the key_turning of keys that are turned as they are read.
+template <bool Many, class Lane, class Keys, class Observer>
 class tile_pass {
  public:
   using key_codec = typename Lane::key_codec;
   using value_codec = typename Lane::value_codec;
   static constexpr bool turned = std::is_same_v<Keys, key_turning>;
   static constexpr bool integers = key_codec::integer && !turned;
-  /// Where keys and values are read more than once they are decoded once; integers are not decoded to be scored.
-  static constexpr bool decodes_keys =
-      !integers && !std::is_same_v<key_codec, f32> && (Walk == walk::again || key_codec::integer);
-  static constexpr bool decodes_values = Walk == walk::again && !std::is_same_v<value_codec, f32>;
+  static constexpr bool adds_integers = value_codec::integer && multiplies_bytes;
+  /// For many rows keys and values are decoded once, but for integers that are multiplied as such.
+  static constexpr bool decodes_keys = !integers && !std::is_same_v<key_codec, f32> && (Many || key_codec::integer);
+  static constexpr bool decodes_values = Many && !adds_integers && !std::is_same_v<value_codec, f32>;
   using scored_codec = std::conditional_t<decodes_keys, f32, key_codec>;
   using added_codec = std::conditional_t<decodes_values, f32, value_codec>;
 
@@ -121,7 +121,7 @@ class tile_pass {
   }
   void round_queries() noexcept {
     for (std::size_t row = 0; row < queries_.size() * group_; ++row) {
-      round_query(query_of(row), dim_, key_codec::key_bias, integers_of(row));
+      round_query(query_of(row), dim_, key_codec::bias, integers_of(row));
     }
   }
 
@@ -185,7 +185,7 @@ class tile_pass {
   /// Scores of Rows rows and Blocks blocks of a tile, from row `first` of the active ones and block b on.
   template <std::size_t Rows, std::size_t Blocks>
   void score_some(const std::byte* const* blocks, const float* const* angles, std::size_t first, std::size_t b,
-                  read_ahead& ahead) noexcept {
+                  prefetch_window& ahead) noexcept {
     std::array<const float*, Rows> queries;
     std::array<integer_query, Rows> rounded;
     std::array<float*, Rows> scores;
@@ -196,19 +196,19 @@ class tile_pass {
       scores[r] = scores_of(row) + b * block_tokens;
     }
     if constexpr (integers) {
-      score_integer_blocks<Walk, key_codec, Rows, Blocks>(blocks + b, dim_, rounded.data(), scores.data(), ahead);
+      score_integer_blocks<key_codec, Rows, Blocks>(blocks + b, dim_, rounded.data(), scores.data(), ahead);
     } else if constexpr (turned) {
-      score_turned_blocks<Walk, scored_codec, Rows, Blocks>(blocks + b, angles + b, keys_, dim_, queries.data(),
-                                                            scores.data(), ahead);
+      score_turned_blocks<scored_codec, Rows, Blocks>(blocks + b, angles + b, keys_, dim_, queries.data(),
+                                                      scores.data(), ahead);
     } else {
-      score_blocks<Walk, scored_codec, Rows, Blocks>(blocks + b, dim_, queries.data(), scores.data(), ahead);
+      score_blocks<scored_codec, Rows, Blocks>(blocks + b, dim_, queries.data(), scores.data(), ahead);
     }
   }
 
   void score(const tile_plan& tile) noexcept {
     std::array<const std::byte*, most_tile_blocks> blocks;
     std::array<const float*, most_tile_blocks> angles;
-    read_ahead ahead;
+    prefetch_window ahead;
     for (std::size_t b = 0; b < tile.count; ++b) {
       blocks[b] = lane_.key_block(tile.blocks[b]);
       if constexpr (decodes_keys) {
@@ -216,33 +216,20 @@ class tile_pass {
         blocks[b] = reinterpret_cast<const std::byte*>(key_codec::keys(blocks[b], dim_, room));
       }
       if constexpr (turned) angles[b] = keys_.of_block(tile.blocks[b]);
-      ahead.add(lane_.value_block(tile.blocks[b]), value_codec::value_block_bytes(dim_));
+      if constexpr (!adds_integers) ahead.add(lane_.value_block(tile.blocks[b]), value_codec::value_block_bytes(dim_));
     }
     constexpr std::size_t together = score_together;
     const std::size_t turns = integers ? dim_ / 4 : turned ? dim_ / 2 : dim_;
     ahead.spread((active_ + rows_at_once - 1) / rows_at_once * ((tile.count + together - 1) / together) * turns);
-    const auto rows = [&]<std::size_t Blocks>(std::size_t b) {
-      by_groups<rows_at_once>(active_, [&]<std::size_t Rows>(std::size_t first) {
-        score_some<Rows, Blocks>(blocks.data(), angles.data(), first, b, ahead);
-      });
-    };
-    if constexpr (Walk == walk::once) {
+    by_groups<rows_at_once>(active_, [&]<std::size_t Rows>(std::size_t first) {
       std::size_t b = 0;
-      for (; b + together <= tile.count; b += together) rows.template operator()<together>(b);
-      if constexpr (together > 1) {
-        for (; b < tile.count; ++b) rows.template operator()<1>(b);
+      for (; b + together <= tile.count; b += together) {
+        score_some<Rows, together>(blocks.data(), angles.data(), first, b, ahead);
       }
-    } else {
-      by_groups<rows_at_once>(active_, [&]<std::size_t Rows>(std::size_t first) {
-        std::size_t b = 0;
-        for (; b + together <= tile.count; b += together) {
-          score_some<Rows, together>(blocks.data(), angles.data(), first, b, ahead);
-        }
-        if constexpr (together > 1) {
-          for (; b < tile.count; ++b) score_some<Rows, 1>(blocks.data(), angles.data(), first, b, ahead);
-        }
-      });
-    }
+      if constexpr (together > 1) {
+        for (; b < tile.count; ++b) score_some<Rows, 1>(blocks.data(), angles.data(), first, b, ahead);
+      }
+    });
   }
 
   /// Softcap and ALiBi on a row's scores.
@@ -300,33 +287,37 @@ class tile_pass {
               std::span<const std::uint32_t>(tile.blocks).first(tile.count), masks, scores, state.max);
   }
 
-  /// Adds `count` blocks of values, from block b of a tile on, to Rows rows, from row `first` of the active ones on.
+  /// Adds `count` blocks of values to Rows rows, from row `first` of the active ones on.
   template <std::size_t Rows>
-  void add_some(const std::byte* const* blocks, std::size_t b, std::size_t count, std::size_t first,
-                read_ahead& ahead) noexcept {
-    const std::uint16_t* const masks = masks_of(scratch_.active[first] / group_) + b;
+  void add_some(const std::byte* const* blocks, std::size_t count, std::size_t first, prefetch_window& ahead) noexcept {
+    const std::uint16_t* const masks = masks_of(scratch_.active[first] / group_);
     std::array<const float*, Rows> weights;
     std::array<float*, Rows> accumulated;
     for (std::size_t r = 0; r < Rows; ++r) {
       const std::size_t row = scratch_.active[first + r];
-      weights[r] = scores_of(row) + b * block_tokens;
+      weights[r] = scores_of(row);
       accumulated[r] = state_of(row).accumulated.data();
+    }
+    if constexpr (adds_integers) {
+      for (std::size_t g = 0; g < dim_ / quant_group; ++g) {
+        add_integer_values<value_codec, Rows>(blocks, masks, count, dim_, g, weights.data(), accumulated.data(), ahead);
+      }
+      return;
     }
     std::size_t c = 0;
     const auto stripes = [&]<std::size_t Vectors>() {
       for (; c + Vectors * vec_width <= dim_; c += Vectors * vec_width) {
-        add_values<Walk, added_codec, Rows, Vectors>(blocks + b, masks, count, dim_, c, weights.data(),
-                                                     accumulated.data(), ahead);
+        add_values<added_codec, Rows, Vectors>(blocks, masks, count, dim_, c, weights.data(), accumulated.data(),
+                                               ahead);
       }
     };
-    if constexpr (whole_rows<Walk, added_codec>) stripes.template operator()<8>();
     stripes.template operator()<value_vectors>();
     stripes.template operator()<1>();
     if constexpr (!added_codec::integer) {
       if (c == dim_) return;
       if (dim_ < vec_width) {
         for (std::size_t r = 0; r < Rows; ++r) {
-          add_values_rest<added_codec>(blocks + b, masks, count, dim_, c, weights[r], accumulated[r]);
+          add_values_rest<added_codec>(blocks, masks, count, dim_, c, weights[r], accumulated[r]);
         }
         return;
       }
@@ -334,8 +325,7 @@ class tile_pass {
       const std::size_t last = dim_ - vec_width;
       std::array<std::array<float, vec_width>, Rows> done;
       for (std::size_t r = 0; r < Rows; ++r) std::copy(accumulated[r] + last, accumulated[r] + c, done[r].begin());
-      add_values<Walk, added_codec, Rows, 1>(blocks + b, masks, count, dim_, last, weights.data(), accumulated.data(),
-                                             ahead);
+      add_values<added_codec, Rows, 1>(blocks, masks, count, dim_, last, weights.data(), accumulated.data(), ahead);
       for (std::size_t r = 0; r < Rows; ++r) {
         std::copy(done[r].begin(), done[r].begin() + static_cast<std::ptrdiff_t>(c - last), accumulated[r] + last);
       }
@@ -349,7 +339,7 @@ class tile_pass {
   /// Adds the values of a tile, whose weights are in scratch, and fetches the keys that come next.
   void add(const tile_plan& tile, const Lane& next_lane, const tile_plan& next) noexcept {
     std::array<const std::byte*, most_tile_blocks> blocks;
-    read_ahead ahead;
+    prefetch_window ahead;
     for (std::size_t b = 0; b < tile.count; ++b) {
       blocks[b] = lane_.value_block(tile.blocks[b]);
       if constexpr (decodes_values) {
@@ -360,27 +350,31 @@ class tile_pass {
     for (std::size_t b = 0; b < next.count; ++b) {
       ahead.add(next_lane.key_block(next.blocks[b]), key_codec::key_block_bytes(dim_));
     }
-    const std::size_t stripes = std::max<std::size_t>(dim_ / (value_vectors * vec_width), 1);
-    ahead.spread((active_ + rows_at_once - 1) / rows_at_once * stripes * tile.count * block_tokens);
+    if constexpr (adds_integers) {  // which are scored too fast to bring their values meanwhile
+      ahead.other_kind();
+      for (std::size_t b = 0; b < next.count; ++b) {
+        ahead.add(next_lane.value_block(next.blocks[b]), value_codec::value_block_bytes(dim_));
+      }
+    }
+    const std::size_t turns = adds_integers
+                                  ? dim_ / quant_group * (block_tokens / 4)
+                                  : std::max<std::size_t>(dim_ / (value_vectors * vec_width), 1) * block_tokens;
+    ahead.spread((active_ + rows_at_once - 1) / rows_at_once * tile.count * turns);
     // Rows that read the same keys of the tile go together.
     for (std::size_t i = 0; i < active_;) {
       std::size_t alike = 1;
       const std::size_t query = scratch_.active[i] / group_;
       while (i + alike < active_ && read_alike(tile, scratch_.active[i + alike] / group_, query)) ++alike;
-      constexpr std::size_t most = whole_rows<Walk, added_codec> ? rows_at_once / 2 : rows_at_once;
-      const std::size_t step = Walk == walk::once ? 1 : tile.count;
-      for (std::size_t b = 0; b < tile.count; b += step) {
-        by_groups<most>(alike, [&]<std::size_t Rows>(std::size_t first) {
-          add_some<Rows>(blocks.data(), b, step, i + first, ahead);
-        });
-      }
+      by_groups<rows_at_once>(alike, [&]<std::size_t Rows>(std::size_t first) {
+        add_some<Rows>(blocks.data(), tile.count, i + first, ahead);
+      });
       i += alike;
     }
   }
 
   /// Blocks that are scored side by side: integers need twice the registers.
   static constexpr std::size_t score_together =
-      (integers || turned) && blocks_at_once<Walk> > 1 ? blocks_at_once<Walk> / 2 : blocks_at_once<Walk>;
+      (integers || turned) && blocks_at_once > 1 ? blocks_at_once / 2 : blocks_at_once;
 
   Lane lane_;
   std::span<const query_run> queries_;

@@ -12,13 +12,14 @@ KVKEEP_NAMESPACE_BEGIN
 namespace detail {
 
 /// score_blocks for keys that are turned backwards by the angles of their blocks, [pairs][2][16].
-template <walk Walk, class KeyCodec, std::size_t Rows, std::size_t Blocks>
+template <class KeyCodec, std::size_t Rows, std::size_t Blocks>
 KVKEEP_KERNEL void score_turned_blocks(const std::byte* const* blocks, const float* const* angles,
                                        const key_turning& turning, std::size_t dim, const float* const* queries,
-                                       float* const* scores, read_ahead& ahead) noexcept {
+                                       float* const* scores, prefetch_window& ahead) noexcept {
   constexpr std::size_t columns = Blocks * block_vectors;
   vec sum[Rows][columns] = {};
-  turn_by_turn<Walk>(turning.pairs, [&](std::size_t pair) {
+  KVKEEP_UNROLL(2)
+  for (std::size_t pair = 0; pair < turning.pairs; ++pair) {
     const std::size_t a = pair * turning.step;
     const std::size_t b = a + turning.apart;
     vec x[columns];
@@ -40,8 +41,8 @@ KVKEEP_KERNEL void score_turned_blocks(const std::byte* const* blocks, const flo
         sum[r][j] += query_y * y[j];
       }
     }
-    ahead.ask(pair);
-  });
+    ahead.ask();
+  }
   for (std::size_t c = 2 * turning.pairs; c < dim; ++c) {
     for (std::size_t r = 0; r < Rows; ++r) {
       const vec query = splat(queries[r][c]);

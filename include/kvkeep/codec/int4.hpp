@@ -18,21 +18,17 @@ namespace detail {
 struct int4_format {
   static constexpr std::string_view name = "int4";
   static constexpr std::size_t group_bytes = 16;
-  static constexpr std::int32_t key_bias = 8;
-  static constexpr std::uint32_t key_flip = 0;
+  static constexpr std::int32_t bias = 8;
+  static constexpr std::uint8_t flip = 0;
 
   static std::uint16_t encode(const float* in, std::byte* out) noexcept { return quantise_q4(in, out); }
-  [[nodiscard]] static std::int32_t quant(const std::byte* bytes, std::size_t c) noexcept {
-    const auto both = std::to_integer<std::int32_t>(bytes[c % group_bytes]);
-    return (c < group_bytes ? both & 15 : both >> 4) - 8;
-  }
   [[nodiscard]] static vec quants(const std::byte* bytes, std::size_t c) noexcept {
     const vec_int both = widen_i8(load<vec_byte>(bytes + c % group_bytes));
     return to_float((both >> (c < group_bytes ? 0 : 4) & 15) - 8);
   }
-  [[nodiscard]] static constexpr std::size_t key_word(std::size_t quad) noexcept { return quad / 8 * 4 + quad % 4; }
-  [[nodiscard]] static vec_int key_quads(vec_int word, std::size_t quad) noexcept {
-    return word >> (quad % 8 < 4 ? 0 : 4) & 0x0F0F0F0F;
+  [[nodiscard]] static constexpr std::size_t byte_of(std::size_t c) noexcept { return c % group_bytes; }
+  [[nodiscard]] static vec_int bytes_of(vec_int words, std::size_t c) noexcept {
+    return words >> (c < group_bytes ? 0 : 4) & 0x0F0F0F0F;
   }
 };
 

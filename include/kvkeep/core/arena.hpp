@@ -13,11 +13,19 @@
 
 #include "kvkeep/core/config.hpp"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 KVKEEP_NAMESPACE_BEGIN
 namespace detail {
 
 /// Arrays start at multiples of this many bytes: a cache line, and the widest vector register there is.
 inline constexpr std::size_t arena_alignment = 64;
+
+/// Large arenas are asked to lie in pages of this many bytes: streams over keys and values run up to half as fast again there
+/// as in small pages, at whose ends hardware prefetchers stop.
+inline constexpr std::size_t large_page = std::size_t{1} << 21;
 
 /// Tag of constructors that measure.
 struct measure_t {};
@@ -28,8 +36,15 @@ class arena {
   /// An arena that only measures: take() gives null spans.
   arena() = default;
   /// An arena over `bytes` bytes of fresh, uninitialised memory; measuring() if there is not so much.
-  explicit arena(std::size_t bytes)
-      : memory_(static_cast<std::byte*>(::operator new (bytes, std::align_val_t{arena_alignment}, std::nothrow))) {}
+  explicit arena(std::size_t bytes) {
+    const std::align_val_t alignment{bytes >= large_page ? large_page : arena_alignment};
+    memory_ = std::unique_ptr<std::byte, release>(
+        static_cast<std::byte*>(::operator new(bytes, alignment, std::nothrow)), release{alignment});
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    // A wish: where it is refused, small pages do.
+    if (memory_ && bytes >= large_page) static_cast<void>(::madvise(memory_.get(), bytes, MADV_HUGEPAGE));
+#endif
+  }
 
   /// An array of `count` uninitialised elements, shape [count].
   template <class T>
@@ -46,7 +61,8 @@ class arena {
 
  private:
   struct release {
-    void operator()(std::byte* p) const noexcept { ::operator delete (p, std::align_val_t{arena_alignment}); }
+    std::align_val_t alignment{arena_alignment};
+    void operator()(std::byte* p) const noexcept { ::operator delete(p, alignment); }
   };
   std::unique_ptr<std::byte, release> memory_;
   std::size_t used_ = 0;

@@ -84,12 +84,6 @@
 #else
 #define KVKEEP_ISA_HALF
 #endif
-// Processors whose hardware prefetchers keep up with a loop that reads one stream: kernels for them are built otherwise.
-#if defined(__znver1__) || defined(__znver2__) || defined(__znver3__) || defined(__znver4__) || defined(__znver5__)
-#define KVKEEP_ISA_TUNE _zen
-#else
-#define KVKEEP_ISA_TUNE
-#endif
 #if defined(__FAST_MATH__)
 #define KVKEEP_ISA_MATH _fast
 #elif defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
@@ -98,13 +92,13 @@
 #define KVKEEP_ISA_MATH
 #endif
 
-#define KVKEEP_JOIN_(a, b, c, d, e, f, g, h, i, j) a##b##c##d##e##f##g##h##i##j
-#define KVKEEP_JOIN(a, b, c, d, e, f, g, h, i, j) KVKEEP_JOIN_(a, b, c, d, e, f, g, h, i, j)
+#define KVKEEP_JOIN_(a, b, c, d, e, f, g, h, i) a##b##c##d##e##f##g##h##i
+#define KVKEEP_JOIN(a, b, c, d, e, f, g, h, i) KVKEEP_JOIN_(a, b, c, d, e, f, g, h, i)
 // KVKEEP_ABI_TAG names the inline namespace; define it yourself only if you know that all units are compiled alike.
 #ifndef KVKEEP_ABI_TAG
 #define KVKEEP_ABI_TAG                                                                                  \
   KVKEEP_JOIN(v0_1_, KVKEEP_ISA_BASE, KVKEEP_ISA_BITS, KVKEEP_ISA_FMA, KVKEEP_ISA_F16C, KVKEEP_ISA_SKX, \
-              KVKEEP_ISA_VNNI, KVKEEP_ISA_HALF, KVKEEP_ISA_TUNE, KVKEEP_ISA_MATH)
+              KVKEEP_ISA_VNNI, KVKEEP_ISA_HALF, KVKEEP_ISA_MATH)
 #endif
 
 #define KVKEEP_NAMESPACE_BEGIN \

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "kvkeep/core/config.hpp"
 
@@ -56,14 +57,6 @@ inline constexpr std::size_t vec_registers = 32;
 inline constexpr std::size_t vec_registers = 16;
 #endif
 
-/// Whether the hardware's own prefetchers keep up with a loop that reads one stream in order. They do on AMD's Zen, where
-/// software prefetches occupy the buffers that such streams need (bench/README.md has the figures).
-#if defined(__znver1__) || defined(__znver2__) || defined(__znver3__) || defined(__znver4__) || defined(__znver5__)
-inline constexpr bool hardware_streams = true;
-#else
-inline constexpr bool hardware_streams = false;
-#endif
-
 using vec = float __attribute__((vector_size(vec_width * sizeof(float))));
 using vec_int = std::int32_t __attribute__((vector_size(vec_width * sizeof(float))));
 using vec_bits = std::uint32_t __attribute__((vector_size(vec_width * sizeof(float))));
@@ -83,20 +76,33 @@ inline void store(float* to, vec x) noexcept { std::memcpy(to, &x, sizeof x); }
 [[nodiscard]] inline vec_int splat(std::int32_t x) noexcept { return x - vec_int{}; }
 [[nodiscard]] inline vec larger(vec a, vec b) noexcept { return a > b ? a : b; }
 [[nodiscard]] inline vec to_float(vec_int x) noexcept { return __builtin_convertvector(x, vec); }
+/// The nearest whole numbers, ties to even, of elements below 2^22 in magnitude.
+[[nodiscard]] inline vec_int to_nearest(vec x) noexcept {
+  constexpr float unit_steps = 0x1.8p23F;  // where floats are whole numbers
+  return std::bit_cast<vec_int>(x + unit_steps) - std::bit_cast<std::int32_t>(unit_steps);
+}
 
+/// f over all elements of a vec or vec_int, two at a time; f takes two elements or two vectors of four.
+template <class Vector, class F>
+[[nodiscard]] inline auto fold(Vector x, const F& f) noexcept {
+  using float_quad = float __attribute__((vector_size(16)));
+  using int_quad = std::int32_t __attribute__((vector_size(16)));
+  if constexpr (vec_width < 4) {
+    return x[0];
+  } else {
+    std::conditional_t<std::is_same_v<Vector, vec>, float_quad, int_quad> quads[(vec_width + 3) / 4];
+    std::memcpy(quads, &x, sizeof quads);
+    for (std::size_t i = 1; i < vec_width / 4; ++i) quads[0] = f(quads[0], quads[i]);
+    return f(f(quads[0][0], quads[0][2]), f(quads[0][1], quads[0][3]));
+  }
+}
 /// The largest element. Where one is NaN, any of them or NaN.
 [[nodiscard]] inline float largest(vec x) noexcept {
-  float out = x[0];
-  for (std::size_t i = 1; i < vec_width; ++i) out = x[i] > out ? x[i] : out;
-  return out;
+  return fold(x, [](auto a, auto b) { return b > a ? b : a; });
 }
-[[nodiscard]] inline float sum_of(vec x) noexcept {
-  float lanes[vec_width];
-  store(lanes, x);
-  for (std::size_t half = vec_width / 2; half > 0; half /= 2) {
-    for (std::size_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-  }
-  return lanes[0];
+template <class Vector>
+[[nodiscard]] inline auto sum_of(Vector x) noexcept {
+  return fold(x, [](auto a, auto b) { return a + b; });
 }
 
 /// All bits set in the elements whose bit of `mask` is set.
@@ -210,6 +216,24 @@ inline std::size_t store_chosen(std::uint32_t* to, vec_int x, std::uint32_t mask
 #endif
 }
 
+/// Stores the lowest byte of every element.
+inline void store_bytes(void* to, vec_int x) noexcept {
+#if defined(KVKEEP_SIMD_AVX512)
+  const __m128i bytes = _mm512_maskz_cvtepi32_epi8(0xFFFF, std::bit_cast<__m512i>(x));
+  std::memcpy(to, &bytes, sizeof bytes);
+#else
+  const vec_byte bytes = __builtin_convertvector(x, vec_byte);
+  std::memcpy(to, &bytes, sizeof bytes);
+#endif
+}
+
+/// Whether dot_bytes is one instruction.
+#if (defined(KVKEEP_SIMD_AVX512) && defined(__AVX512VNNI__)) || (defined(KVKEEP_SIMD_AVX2) && defined(__AVXVNNI__))
+inline constexpr bool multiplies_bytes = true;
+#else
+inline constexpr bool multiplies_bytes = false;
+#endif
+
 /// sum + the products of the four unsigned bytes of each element of `a` with the four signed bytes of `b`. Exact.
 [[nodiscard]] inline vec_int dot_bytes(vec_int sum, vec_int a, vec_int b) noexcept {
 #if defined(KVKEEP_SIMD_AVX512) && defined(__AVX512VNNI__)
@@ -229,8 +253,9 @@ inline std::size_t store_chosen(std::uint32_t* to, vec_int x, std::uint32_t mask
 #endif
 }
 
-/// Asks for a cache line; never faults.
-inline void prefetch(const void* line) noexcept { __builtin_prefetch(line, 0, 3); }
+/// Asks for a cache line in the second level of cache; never faults. The first level is no larger than what is asked for ahead,
+/// and its few buffers for misses are what loads wait for (bench/README.md has the figures).
+inline void prefetch(const void* line) noexcept { __builtin_prefetch(line, 0, 2); }
 
 }  // namespace detail
 KVKEEP_NAMESPACE_END
