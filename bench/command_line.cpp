@@ -1,5 +1,6 @@
 #include "command_line.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <optional>
 #include <regex>
@@ -13,13 +14,16 @@ const char* const usage =
     "  --benchmark_filter=<regex>                the rows to measure; a leading '-' leaves out those that match\n"
     "  --benchmark_list_tests                    print the names of the rows\n"
     "  --benchmark_min_time=<seconds>            calls in a row, about; default 3. At least 30 rounds where they fit "
-    "20 s\n"
+    "20 s; 0: only to see that it works\n"
+    "  --goals                                   the rows that decide whether the goals are reached, and a table of "
+    "them\n"
+    "  --placements=<n>                          caches are made anew so many times where there is time; default 6\n"
     "  --json                                    JSON on stdout, the same as --benchmark_format=json\n"
     "  --benchmark_format=<console|json|csv>\n"
     "  --benchmark_out=<file>\n"
     "  --benchmark_out_format=<json|console|csv>\n"
     "\n"
-    "The time of a row is the median over its rounds; CPU is the processor time of one call more. bench/README.md "
+    "The time of a row is the median over its rounds; CPU is the processor time of its last call. bench/README.md "
     "explains\n"
     "rows and counters. Exit code 1: a result was wrong, or no row matches.\n"
     "All other options are Google Benchmark's.\n";
@@ -35,6 +39,8 @@ command_line read_command_line(int argc, char** argv) {
     };
     if (argument == "--help") {
       out.help = true;
+    } else if (argument == "--goals") {
+      out.goals = true;
     } else if (argument == "--json") {
       out.format = "json";
     } else if (argument == "--benchmark_list_tests" || argument == "--benchmark_list_tests=true") {
@@ -47,6 +53,8 @@ command_line read_command_line(int argc, char** argv) {
       out.out_format = *out_format;
     } else if (const auto seconds = value("--benchmark_min_time")) {
       out.seconds = std::strtod(seconds->c_str(), nullptr);
+    } else if (const auto placements = value("--placements")) {
+      out.placements = static_cast<std::size_t>(std::clamp(std::atol(placements->c_str()), 1L, 1000L));
     } else {
       out.out = out.out || value("--benchmark_out").has_value();
       out.rest.push_back(argv[i]);

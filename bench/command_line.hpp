@@ -2,6 +2,7 @@
 #ifndef KVKEEP_BENCH_COMMAND_LINE_HPP
 #define KVKEEP_BENCH_COMMAND_LINE_HPP
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,10 @@ struct command_line {
   bool out = false;   ///< whether a file is to be written
   bool list = false;  ///< print the rows' names and nothing else
   bool help = false;
-  double seconds = 3.0;     ///< of calls in a row, about
-  std::vector<char*> rest;  ///< for Google Benchmark, the program's name first
+  bool goals = false;          ///< only the rows that the table of goals is made of, and the table
+  double seconds = 3.0;        ///< of calls in a row, about
+  std::size_t placements = 6;  ///< in memory in which a row is measured, at most
+  std::vector<char*> rest;     ///< for Google Benchmark, the program's name first
 
   /// Whether a row is wanted. Throws std::regex_error where the filter is no expression.
   [[nodiscard]] bool wants(const std::string& name) const;

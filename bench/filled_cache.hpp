@@ -7,41 +7,40 @@
 #define KVKEEP_BENCH_FILLED_CACHE_HPP
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "kvkeep/core/thread_executor.hpp"
 #include "kvkeep/kvkeep.hpp"
+#include "model_cache.hpp"
 #include "normal_rows.hpp"
 #include "problem.hpp"
 #include "reference.hpp"
 
 namespace kvkeep_bench {
 
-/// Bytes of keys and values of `tokens` tokens in one layer.
-template <class Codec>
-[[nodiscard]] std::size_t layer_bytes(const problem& size, std::size_t tokens) {
-  const std::size_t block = Codec::key_block_bytes(size.head_dim) + Codec::value_block_bytes(size.head_dim);
-  return tokens * size.kv_heads * block / kvkeep::block_tokens;
-}
-
 template <class PolicyCase, class CodecCase>
-class filled_cache {
+class filled_cache final : public model_cache {
  public:
   using codec = typename CodecCase::codec;
   using policy = decltype(PolicyCase::policy(problem{}));
   using core = kvkeep::detail::cache_core<policy, codec, codec>;
 
-  filled_cache(const problem& size, std::size_t layers)
+  filled_cache(const problem& size, std::size_t layers, const call_mode& most)
       : size_(size),
-        core_(kvkeep::detail::unwrap(
-            core::try_make({layers, size.query_heads, size.kv_heads, size.head_dim}, PolicyCase::policy(size), {}))),
+        core_(kvkeep::detail::unwrap(core::try_make({layers, size.query_heads, size.kv_heads, size.head_dim},
+                                                    PolicyCase::policy(size), options(size, most)))),
         q_(size.queries * size.query_heads * size.head_dim),
         k_(size.queries * size.kv_heads * size.head_dim),
         v_(k_.size()),
         out_(q_.size()) {
+    if (most.threads > 1) threads_.emplace(most.threads);
+    if (most.mass) evidence_.emplace(core_->evidence_shape());
     stream();
     fill_rows();
     fill_normal(q_, 11, 2.0F);
@@ -49,27 +48,25 @@ class filled_cache {
     fill_normal(v_, 13);
   }
 
-  [[nodiscard]] std::size_t layers() const noexcept { return core_->shape.layers; }
-  [[nodiscard]] core& cache() noexcept { return *core_; }
-  [[nodiscard]] kvkeep::rows_view<const float> keys() const noexcept {
-    return {k_.data(), size_.queries, size_.kv_heads, size_.head_dim};
-  }
-  [[nodiscard]] kvkeep::rows_view<const float> values() const noexcept {
-    return {v_.data(), size_.queries, size_.kv_heads, size_.head_dim};
-  }
+  [[nodiscard]] std::size_t layers() const noexcept override { return core_->shape.layers; }
 
-  void begin() { kvkeep::detail::unwrap(core_->begin(size_.queries)); }
-  /// One layer of an open step. The only place that tells attend how to run: an executor for size_.threads goes here.
-  void attend(std::size_t layer) {
+  void begin() override { kvkeep::detail::unwrap(core_->begin(size_.queries)); }
+  void attend(std::size_t layer, const call_mode& how) override {
     const kvkeep::rows_view<const float> q(q_.data(), size_.queries, size_.query_heads, size_.head_dim);
+    const kvkeep::rows_view<const float> k(k_.data(), size_.queries, size_.kv_heads, size_.head_dim);
+    const kvkeep::rows_view<const float> v(v_.data(), size_.queries, size_.kv_heads, size_.head_dim);
     const kvkeep::rows_view<float> out(out_.data(), size_.queries, size_.query_heads, size_.head_dim);
-    kvkeep::detail::unwrap(core_->attend(layer, q, keys(), values(), out));
+    const kvkeep::executor_ref executor = how.threads > 1 ? kvkeep::executor_ref(*threads_) : kvkeep::executor_ref();
+    if (how.mass) {
+      kvkeep::detail::unwrap(core_->attend(layer, q, k, v, out, executor, *evidence_));
+    } else {
+      kvkeep::detail::unwrap(core_->attend(layer, q, k, v, out, executor));
+    }
   }
-  void commit() { kvkeep::detail::unwrap(core_->commit(size_.queries, {})); }
-  void leave() { core_->abort(); }
+  void commit() override { kvkeep::detail::unwrap(core_->commit(size_.queries, {})); }
+  void leave() override { core_->abort(); }
 
-  /// Tokens that the open step reads, by any of its queries.
-  [[nodiscard]] std::size_t tokens_read() {
+  [[nodiscard]] std::size_t tokens_read() override {
     std::vector<bool> read(core_->plan.planned_blocks() * kvkeep::block_tokens);
     std::size_t count = 0;
     for (const std::size_t query : {std::size_t{0}, size_.queries - 1}) {
@@ -82,14 +79,13 @@ class filled_cache {
     return count;
   }
 
-  /// Compares what a layer of the open step gave with attention in double: some heads of the first and the last query.
-  [[nodiscard]] std::string verify(std::size_t layer) {
+  [[nodiscard]] std::string verify(std::size_t layer, const call_mode& how) override {
     for (const std::size_t query : {std::size_t{0}, size_.queries - 1}) {
+      if (const std::size_t keys = count_keys(query); query + 1 == size_.queries && keys != size_.tokens) {
+        return fmt::format("the last query reads {} keys instead of {}", keys, size_.tokens);
+      }
       for (const std::size_t head : {std::size_t{0}, size_.query_heads - 1}) {
         const std::size_t row = (query * size_.query_heads + head) * size_.head_dim;
-        if (const std::size_t keys = count_keys(query); query + 1 == size_.queries && keys != size_.tokens) {
-          return fmt::format("the last query reads {} keys instead of {}", keys, size_.tokens);
-        }
         const std::string wrong =
             expected(layer, query, head)
                 .compare(std::span<const float>(out_).subspan(row, size_.head_dim), CodecCase::tolerance);
@@ -99,10 +95,34 @@ class filled_cache {
     if (const double share = together(); PolicyCase::scattered && share > 0.1) {
       return fmt::format("{:.0f} % of neighbours in a block are neighbours in the stream", 100.0 * share);
     }
-    return {};
+    return how.mass ? verify_mass(layer) : std::string();
+  }
+
+  void plan_token() override { kvkeep::detail::unwrap(core_->plan.try_begin(1)); }
+  void write_token() override {
+    const kvkeep::slot fresh = core_->plan.new_slots(0)[0];
+    const std::size_t dim = size_.head_dim;
+    for (std::size_t lane = 0; lane < layers() * size_.kv_heads; ++lane) {
+      const std::size_t at = lane % size_.kv_heads * dim;
+      core_->store.write(lane, fresh, std::span<const float>(k_).subspan(at, dim),
+                         std::span<const float>(v_).subspan(at, dim));
+    }
+  }
+  void settle_token() override {
+    kvkeep::detail::unwrap(core_->plan.try_commit());
+    for (const kvkeep::token_move& m : core_->plan.last(0).moves) {
+      for (std::size_t lane = 0; lane < layers() * size_.kv_heads; ++lane) core_->store.move(lane, m.from, m.to);
+    }
   }
 
  private:
+  [[nodiscard]] static kvkeep::cache_options options(const problem& size, const call_mode& most) {
+    kvkeep::cache_options out;
+    out.workers = most.threads;
+    out.key_parts = size.kv_heads >= most.threads ? 1 : most.threads;
+    return out;
+  }
+
   /// Lets the planner see the stream.
   void stream() {
     auto& plan = core_->plan;
@@ -167,6 +187,8 @@ class filled_cache {
   }
 
   [[nodiscard]] reference_row expected(std::size_t layer, std::size_t query, std::size_t head) {
+    // Integer keys meet a query of integers, unless they are turned as they are read.
+    const bool rounds = codec::integer && !core_->plan.storage().scattered;
     const std::size_t dim = size_.head_dim;
     const kvkeep::rope encoding;
     const auto frequencies = kvkeep::detail::unwrap(kvkeep::try_rope_frequencies(encoding, dim, 0));
@@ -177,21 +199,56 @@ class filled_cache {
     std::vector<float> key(dim);
     std::vector<float> value(dim);
     std::vector<double> turned;
+    std::vector<double> doubt(dim);
     kvkeep::position turned_to = -1;
     each_key(query, [&](kvkeep::slot s, kvkeep::position distance) {
       const kvkeep::position at = core_->plan.position_of(s);
       const kvkeep::position angle = distance + (core_->plan.raw(at) ? 0 : at);
-      if (angle != turned_to) turned = kvkeep::detail::turned_row(encoding, frequencies, angle, q);
+      if (angle != turned_to) {
+        turned = kvkeep::detail::turned_row(encoding, frequencies, angle, q);
+        if (rounds) round_to_integers(turned, doubt);
+      }
       turned_to = angle;
       lane.copy_key(s, key);
       lane.copy_value(s, value);
-      row.add(scale * dot(std::span<const double>(turned), std::span<const float>(key)), value);
+      double unsure = 0.0;
+      for (std::size_t c = 0; rounds && c < dim; ++c)
+        unsure += scale * doubt[c] * std::abs(static_cast<double>(key[c]));
+      row.add(scale * dot(std::span<const double>(turned), std::span<const float>(key)), value, unsure);
     });
     return row;
   }
 
+  /// Compares the mass of the first kv head: by slot for a single query, in total for a chunk.
+  [[nodiscard]] std::string verify_mass(std::size_t layer) {
+    const std::span<const float> mass = evidence_->mass(0);
+    std::vector<double> wanted(mass.size());
+    double total = 0.0;
+    double doubt = 0.0;
+    for (const float m : mass) total += static_cast<double>(m);
+    const auto all = static_cast<double>(size_.queries * size_.group());
+    if (!(std::abs(total - all) <= 1e-4 * all)) return fmt::format("the mass is {} instead of {}", total, all);
+    if (size_.queries > 1) return {};
+    for (std::size_t head = 0; head < size_.group(); ++head) {
+      const reference_row row = expected(layer, 0, head);
+      const std::vector<double> weights = row.weights();
+      std::size_t i = 0;
+      each_key(0, [&](kvkeep::slot s, kvkeep::position) { wanted[index(s)] += weights[i++]; });
+      doubt += row.doubt();
+    }
+    for (std::size_t s = 0; s < mass.size(); ++s) {
+      const double off = std::abs(static_cast<double>(mass[s]) - wanted[s]);
+      if (!(off <= CodecCase::tolerance + doubt)) {
+        return fmt::format("the mass of slot {} is {} instead of {}", s, mass[s], wanted[s]);
+      }
+    }
+    return {};
+  }
+
   problem size_;
   std::unique_ptr<core> core_;
+  std::optional<kvkeep::thread_executor> threads_;
+  std::optional<kvkeep::attention_evidence<kvkeep::by_products{.mass = true}>> evidence_;
   std::vector<float> q_;    // [queries, query_heads, head_dim]
   std::vector<float> k_;    // [queries, kv_heads, head_dim]
   std::vector<float> v_;    // [queries, kv_heads, head_dim]

@@ -11,11 +11,20 @@
 #include <fmt/format.h>
 
 #include "command_line.hpp"
+#include "goals.hpp"
 #include "machine.hpp"
 #include "rows.hpp"
 
 namespace kvkeep_bench {
 namespace {
+
+/// What rows gave, for the table of goals: counters by row.
+row_counters noted;
+
+void note_run(const benchmark::BenchmarkReporter::Run& run) {
+  if (run.error_occurred) return;
+  for (const auto& [name, counter] : run.counters) noted[run.benchmark_name()][name] = counter.value;
+}
 
 /// A reporter that leaves out of a row's name how Google Benchmark runs it (/iterations:1/manual_time).
 template <class Reporter>
@@ -27,6 +36,7 @@ class plain_names final : public Reporter {
     for (auto& run : plain) {
       run.run_name.iterations.clear();
       run.run_name.time_type.clear();
+      note_run(run);
     }
     Reporter::ReportRuns(plain);
   }
@@ -65,13 +75,13 @@ int run(int argc, char** argv) {
   std::size_t wanted = 0;
   for (const auto& rows : {attend_rows(), step_rows()}) {
     for (const row& each : rows) {
-      if (!options.wants(each.name)) continue;
+      if (!options.wants(each.name) || (options.goals && !is_goal_row(each.name))) continue;
       ++wanted;
       if (options.list) {
         fmt::print("{}\n", each.name);
         continue;
       }
-      const effort how_long{options.seconds};
+      const effort how_long{options.seconds, options.placements};
       benchmark::RegisterBenchmark(each.name.c_str(),
                                    [each, how_long](benchmark::State& state) {
                                      try {
@@ -93,6 +103,8 @@ int run(int argc, char** argv) {
   benchmark::AddCustomContext("machine", machine_line());
   benchmark::RunSpecifiedBenchmarks(display.get(), options.out ? file.get() : nullptr);
   benchmark::Shutdown();
+  // Beside a document that a program reads, the table goes to where people read.
+  if (options.goals) fmt::print(options.format == "console" ? stdout : stderr, "\n{}", goals_table(noted));
   return any_failed() ? 1 : 0;
 }
 

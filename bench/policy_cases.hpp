@@ -15,7 +15,6 @@
 #include <cstdint>
 #include <string_view>
 
-#include "codec_cases.hpp"
 #include "kvkeep/kvkeep.hpp"
 #include "problem.hpp"
 
@@ -84,6 +83,15 @@ struct scattered_case {
                           kvkeep::read_all{}, kvkeep::cache_distance{}, kvkeep::after_step{}};
   }
   [[nodiscard]] static std::size_t stream(const problem& size) { return 11 * size.tokens; }
+};
+
+template <class... Cases>
+struct case_list {
+  /// Calls f<Case>() for each.
+  template <class F>
+  static void each(const F& f) {
+    (f.template operator()<Cases>(), ...);
+  }
 };
 
 /// A line a policy.

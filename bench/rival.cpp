@@ -9,12 +9,21 @@
 #include "reference.hpp"
 
 namespace kvkeep_bench {
+namespace {
+
+/// As many kv heads as fit half of the pool; and no more than make 1 GiB of scores, which libtorch has twice at once.
+std::size_t heads_at_once(const problem& size) {
+  const std::size_t by_rows = cold_pool::floats / 2 / (2 * size.tokens * size.head_dim);
+  const std::size_t by_scores = (std::size_t{1} << 28) / (size.group() * size.queries * size.tokens);
+  return std::clamp<std::size_t>(std::min(by_rows, by_scores), 1, size.kv_heads);
+}
+
+}  // namespace
 
 rival::rival(const problem& size, rival_kernel kernel)
     : size_(size),
       kernel_(kernel),
-      heads_at_once_(
-          std::clamp<std::size_t>(cold_pool::floats / 2 / (2 * size.tokens * size.head_dim), 1, size.kv_heads)),
+      heads_at_once_(heads_at_once(size)),
       q_(size.query_heads * size.queries * size.head_dim),
       scores_(size.group() * size.queries * size.tokens),
       out_(size.query_heads * size.queries * size.head_dim) {

@@ -2,8 +2,7 @@
 #include <algorithm>
 
 #include "clock.hpp"
-#include "filled_cache.hpp"
-#include "policy_cases.hpp"
+#include "model_cache.hpp"
 #include "rows.hpp"
 #include "statistics.hpp"
 
@@ -12,32 +11,31 @@ namespace {
 
 constexpr std::size_t model_layers = 32;
 
-/// As many rounds as there is time for, 30 .. 300.
+/// As many rounds as there is time for, 30 .. 300; 3 where there is none.
 std::size_t rounds_of(double round, const effort& how_long) {
+  if (how_long.seconds <= 0.0) return 3;
   return static_cast<std::size_t>(std::clamp(how_long.seconds / round, 30.0, 300.0));
 }
 
-template <class Cache>
-double attend_all(Cache& cache) {
+double attend_all(model_cache& cache) {
   return timed(1, [&] {
-    for (std::size_t l = 0; l < cache.layers(); ++l) cache.attend(l);
+    for (std::size_t l = 0; l < cache.layers(); ++l) cache.attend(l, {});
   });
 }
 
 /// Verifies the last layer of a step, which is then left.
-template <class Cache>
-std::string verify(Cache& cache) {
+std::string verify(model_cache& cache) {
   cache.begin();
-  cache.attend(cache.layers() - 1);
-  std::string wrong = cache.verify(cache.layers() - 1);
+  cache.attend(cache.layers() - 1, {});
+  std::string wrong = cache.verify(cache.layers() - 1, {});
   cache.leave();
   return wrong;
 }
 
 /// Decode steps: begin, attend in every layer, commit.
-template <class PolicyCase, class CodecCase>
-void step_row(benchmark::State& state, const problem& size, const effort& how_long) {
-  filled_cache<PolicyCase, CodecCase> cache(size, model_layers);
+void step_row(benchmark::State& state, const cache_kind& kind, const problem& size, const effort& how_long) {
+  const auto made = kind.make(size, model_layers, {});
+  model_cache& cache = *made;
   if (const std::string wrong = verify(cache); !wrong.empty()) return fail(state, wrong);
   cache.begin();
   const std::size_t rounds = rounds_of(attend_all(cache), how_long);
@@ -69,13 +67,10 @@ void step_row(benchmark::State& state, const problem& size, const effort& how_lo
 
 /// One eviction and one insertion without attention: the planner's decision, and a row for every layer and head. Between two
 /// of them a whole step is attended, so that tables and rows are cold.
-template <class PolicyCase, class CodecCase>
-void evict_row(benchmark::State& state, const problem& size, const effort& how_long) {
-  filled_cache<PolicyCase, CodecCase> cache(size, model_layers);
+void evict_row(benchmark::State& state, const cache_kind& kind, const problem& size, const effort& how_long) {
+  const auto made = kind.make(size, model_layers, {});
+  model_cache& cache = *made;
   if (const std::string wrong = verify(cache); !wrong.empty()) return fail(state, wrong);
-  auto& plan = cache.cache().plan;
-  auto& store = cache.cache().store;
-  const std::size_t lanes = model_layers * size.kv_heads;
   cache.begin();
   const std::size_t rounds = rounds_of(attend_all(cache), how_long);
   cache.leave();
@@ -89,21 +84,9 @@ void evict_row(benchmark::State& state, const problem& size, const effort& how_l
       cache.begin();
       const double attend = attend_all(cache);
       cache.leave();
-      double decided = timed(1, [&] { kvkeep::detail::unwrap(plan.try_begin(1)); });
-      const kvkeep::slot fresh = plan.new_slots(0)[0];
-      const double written = timed(1, [&] {
-        for (std::size_t lane = 0; lane < lanes; ++lane) {
-          const std::size_t head = lane % size.kv_heads;
-          store.write(lane, fresh, {cache.keys().row(0, head), size.head_dim},
-                      {cache.values().row(0, head), size.head_dim});
-        }
-      });
-      decided += timed(1, [&] {
-        kvkeep::detail::unwrap(plan.try_commit());
-        for (const kvkeep::token_move& m : plan.last(0).moves) {
-          for (std::size_t lane = 0; lane < lanes; ++lane) store.move(lane, m.from, m.to);
-        }
-      });
+      double decided = timed(1, [&] { cache.plan_token(); });
+      const double written = timed(1, [&] { cache.write_token(); });
+      decided += timed(1, [&] { cache.settle_token(); });
       decide.push_back(decided);
       write.push_back(written);
       both.push_back(decided + written);
@@ -127,17 +110,14 @@ void evict_row(benchmark::State& state, const problem& size, const effort& how_l
 std::vector<row> step_rows() {
   std::vector<row> rows;
   const problem size{.query_heads = 32, .kv_heads = 8, .head_dim = 128, .tokens = 4096, .queries = 1, .threads = 1};
-  const auto add = [&](std::string_view family, std::string_view policy, std::string_view dtype, auto run) {
-    rows.push_back({fmt::format("{}/{}/{}/{}", family, policy, dtype, size.name()),
-                    [=](benchmark::State& state, const effort& how_long) { run(state, size, how_long); }});
-  };
-  codec_cases::each([&]<class CodecCase>() {
-    const std::string_view dtype = CodecCase::codec::name;
-    policy_cases::each([&]<class PolicyCase>() {
-      add("step", PolicyCase::name, dtype, step_row<PolicyCase, CodecCase>);
-      if constexpr (PolicyCase::evicts) add("evict", PolicyCase::name, dtype, evict_row<PolicyCase, CodecCase>);
-    });
-  });
+  for (const cache_kind& kind : cache_kinds()) {
+    const auto add = [&](std::string_view family, auto run) {
+      rows.push_back({fmt::format("{}/{}/{}/{}", family, kind.policy, kind.dtype, size.name()),
+                      [=](benchmark::State& state, const effort& how_long) { run(state, kind, size, how_long); }});
+    };
+    add("step", step_row);
+    if (kind.evicts) add("evict", evict_row);
+  }
   return rows;
 }
 

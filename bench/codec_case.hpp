@@ -1,6 +1,6 @@
-// codec_cases: the storage types that are measured.
-#ifndef KVKEEP_BENCH_CODEC_CASES_HPP
-#define KVKEEP_BENCH_CODEC_CASES_HPP
+// codec_case: a storage type that is measured.
+#ifndef KVKEEP_BENCH_CODEC_CASE_HPP
+#define KVKEEP_BENCH_CODEC_CASE_HPP
 
 #include <cstddef>
 
@@ -14,19 +14,6 @@ struct codec_case {
   using codec = Codec;
   static constexpr double tolerance = static_cast<double>(Millionths) * 1e-6;
 };
-
-template <class... Cases>
-struct case_list {
-  /// Calls f<Case>() for each.
-  template <class F>
-  static void each(const F& f) {
-    (f.template operator()<Cases>(), ...);
-  }
-};
-
-/// A line a codec.
-using codec_cases = case_list<  //
-    codec_case<kvkeep::f32, 20>>;
 
 }  // namespace kvkeep_bench
 
