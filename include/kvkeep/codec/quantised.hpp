@@ -212,8 +212,8 @@ struct basic_quantised {
     return ((row / 4 * (head_dim / group) + g) * Format::group_bytes + i) * 4 + row % 4;
   }
   /// Byte i of every word as the integer it stands for.
-  [[nodiscard]] static detail::vec byte_of(detail::vec_int words, std::size_t i) noexcept {
-    return detail::to_float((words >> static_cast<int>(8 * i) & 0xFF) - bias);
+  [[nodiscard]] static detail::vec byte_of(detail::vec_int packed, std::size_t i) noexcept {
+    return detail::to_float((packed >> static_cast<int>(8 * i) & 0xFF) - bias);
   }
   [[nodiscard]] static std::uint16_t scale_bits(const std::byte* block, std::size_t row, std::size_t head_dim,
                                                 std::size_t g) noexcept {

@@ -31,6 +31,12 @@ inline constexpr std::size_t large_page = std::size_t{1} << 21;
 struct measure_t {};
 inline constexpr measure_t measure{};
 
+/// Frees what was allocated with an alignment.
+struct free_aligned {
+  std::align_val_t alignment{arena_alignment};
+  void operator()(std::byte* p) const noexcept { ::operator delete(p, alignment); }
+};
+
 class arena {
  public:
   /// An arena that only measures: take() gives null spans.
@@ -38,8 +44,8 @@ class arena {
   /// An arena over `bytes` bytes of fresh, uninitialised memory; measuring() if there is not so much.
   explicit arena(std::size_t bytes) {
     const std::align_val_t alignment{bytes >= large_page ? large_page : arena_alignment};
-    memory_ = std::unique_ptr<std::byte, release>(
-        static_cast<std::byte*>(::operator new(bytes, alignment, std::nothrow)), release{alignment});
+    memory_ = std::unique_ptr<std::byte, free_aligned>(
+        static_cast<std::byte*>(::operator new(bytes, alignment, std::nothrow)), free_aligned{alignment});
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     // A wish: where it is refused, small pages do.
     if (memory_ && bytes >= large_page) static_cast<void>(::madvise(memory_.get(), bytes, MADV_HUGEPAGE));
@@ -60,11 +66,7 @@ class arena {
   [[nodiscard]] bool measuring() const noexcept { return memory_ == nullptr; }
 
  private:
-  struct release {
-    std::align_val_t alignment{arena_alignment};
-    void operator()(std::byte* p) const noexcept { ::operator delete(p, alignment); }
-  };
-  std::unique_ptr<std::byte, release> memory_;
+  std::unique_ptr<std::byte, free_aligned> memory_;
   std::size_t used_ = 0;
 };
 
