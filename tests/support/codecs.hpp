@@ -133,7 +133,9 @@ kvkeep::reference_attention_result attention_as_stored(const kvkeep::model_shape
   out.output.assign(shape.query_heads * dim, 0.0);
   out.mass.assign(shape.query_heads * keys.size(), 0.0);
   out.log_sum_exp.assign(shape.query_heads, -INFINITY);
-  for (const auto& [angle, which] : by_angle) {
+  for (const auto& group : by_angle) {
+    const position angle = group.first;
+    const std::vector<std::size_t>& which = group.second;
     std::vector<float> query(q.begin(), q.end());
     for (std::size_t h = 0; h < shape.query_heads; ++h) {
       if (r != nullptr) turn(*r, angle, rows(query, h));
