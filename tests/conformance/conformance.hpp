@@ -32,6 +32,14 @@ read_set reads_of(Planner& plan, std::size_t query) {
   return found;
 }
 
+/// The positions of some slots.
+template <class Planner>
+std::vector<position> positions_of(const Planner& plan, std::span<const kvkeep::slot> slots) {
+  std::vector<position> found;
+  for (const kvkeep::slot s : slots) found.push_back(plan.position_of(s));
+  return found;
+}
+
 /// An engine's own memory: which token's row lies in which slot.
 class engine_memory {
  public:
@@ -89,6 +97,9 @@ void conforms(const std::string& name, const Policy& policy, std::uint64_t seed)
     const std::vector<position> before = plan.held();
     plan.begin(n);
     memory.write(plan, first);
+    std::vector<position> in_step = before;
+    for (std::size_t t = 0; t < n; ++t) in_step.push_back(first + static_cast<position>(t));
+    EXPECT_EQ(positions_of(plan, plan.step_slots(0)), in_step);
     read_set last;
     for (std::size_t t = 0; t < n; ++t) {
       const read_set reads = reads_of(plan, t);

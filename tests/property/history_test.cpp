@@ -76,8 +76,12 @@ void run_history(const std::string& name, const Policy& policy, const words& mea
   if constexpr (!std::is_same_v<Codecs, stored_as<kvkeep::f32, kvkeep::f32>>) {
     const auto plan = std::make_shared<kvkeep::planner<Policy>>(
         kvkeep::make_planner(shape, policy, {.max_step = max_step, .first_position = first}));
-    model.coded = [plan, positions](position at, std::span<float> key, std::span<float> value) {
-      as_attended<Codecs>(positions, plan->raw(at), at, key, value);
+    const bool turned = std::holds_alternative<kvkeep::rope>(positions) && plan->storage().scattered;
+    model.attention_of_stored = [=](const auto& q, const auto& at, const auto& distances, const auto& k,
+                                    const auto& v) {
+      std::vector<key_read> keys;
+      for (std::size_t j = 0; j < at.size(); ++j) keys.push_back({at[j], distances[j], plan->raw(at[j])});
+      return attention_as_stored<Codecs>(shape, {.positions = positions}, turned, q, keys, k, v).output;
     };
   }
   bool aborted = false;

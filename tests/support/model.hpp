@@ -65,8 +65,11 @@ class stream_model {
     clear();
   }
 
-  /// What a codec makes of a key and a value before attention: (position, key, value). None: nothing.
-  std::function<void(position, std::span<float>, std::span<float>)> coded{};
+  /// Attention of a query [query_heads, head_dim] over keys and values [keys, kv_heads, head_dim] that stand at positions and
+  /// seem at distances, where a cache stores them in codecs. None: the reference on the rows as they are.
+  std::function<std::vector<double>(const std::vector<float>& q, const positions& at, const positions& distances,
+                                    const std::vector<float>& k, const std::vector<float>& v)>
+      attention_of_stored{};
 
   [[nodiscard]] const positions& held() const { return held_; }
   [[nodiscard]] position next() const { return next_; }
@@ -133,19 +136,25 @@ class stream_model {
     std::vector<float> k;
     std::vector<float> v;
     for (const position p : reading) {
-      layer_rows row = rows_of(shape_, layer, p, 1, p < next_ ? salts_[static_cast<std::size_t>(p - first_)] : salt);
-      for (std::size_t h = 0; coded && h < shape_.kv_heads; ++h) {
-        coded(p, std::span<float>(row.k).subspan(h * dim, dim), std::span<float>(row.v).subspan(h * dim, dim));
-      }
+      const std::uint64_t its_salt = p < next_ ? salts_[static_cast<std::size_t>(p - first_)] : salt;
+      const layer_rows row = rows_of(shape_, layer, p, 1, its_salt);
       k.insert(k.end(), row.k.begin(), row.k.end());
       v.insert(v.end(), row.v.begin(), row.v.end());
     }
     const std::size_t keys = reading.size();
-    const auto result = kvkeep::reference_attention(
-        view(query.q, 1, shape_.query_heads, dim), view(k, keys, shape_.kv_heads, dim),
-        view(v, keys, shape_.kv_heads, dim), attention_, [&](std::size_t, std::size_t j) -> std::optional<position> {
-          return policy_.distance(at, reading[j], static_cast<position>(keys - 1 - j));
-        });
+    positions distances;
+    for (std::size_t j = 0; j < keys; ++j) {
+      distances.push_back(policy_.distance(at, reading[j], static_cast<position>(keys - 1 - j)));
+    }
+    if (attention_of_stored) {
+      const std::vector<double> output = attention_of_stored(query.q, reading, distances, k, v);
+      out.insert(out.end(), output.begin(), output.end());
+      return;
+    }
+    const auto result =
+        kvkeep::reference_attention(view(query.q, 1, shape_.query_heads, dim), view(k, keys, shape_.kv_heads, dim),
+                                    view(v, keys, shape_.kv_heads, dim), attention_,
+                                    [&](std::size_t, std::size_t j) { return std::optional(distances[j]); });
     out.insert(out.end(), result.output.begin(), result.output.end());
   }
 

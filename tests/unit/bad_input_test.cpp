@@ -81,7 +81,10 @@ TEST(BadInput, Options) {
                "allowed: 0 ..");
   expect_error(with({.scale = NAN}), errc::invalid_argument, "scale", "scale = nan");
   expect_error(with({.scale = -1.0F}), errc::invalid_argument, "scale", "scale = -1");
+  expect_error(with({.scale = INFINITY}), errc::invalid_argument, "scale", "scale = inf; allowed: finite and > 0");
   expect_error(with({.softcap = INFINITY}), errc::invalid_argument, "softcap", "softcap = inf");
+  expect_error(with({.softcap = NAN}), errc::invalid_argument, "softcap", "softcap = nan; allowed: finite and > 0");
+  expect_error(with({.softcap = -2.0F}), errc::invalid_argument, "softcap", "softcap = -2");
   expect_error(with({.sink_logits = {1, 2, 3}}), errc::invalid_argument, "sink_logits",
                "3 values; allowed: none or query_heads = 4");
   expect_error(with({.sink_logits = {1, 2, NAN, 4}}), errc::invalid_argument, "sink_logits[2]", "nan");
@@ -92,6 +95,20 @@ TEST(BadInput, Options) {
                "theta = nan; allowed: finite and > 0");
   expect_error(kvkeep::try_cache_bytes(shape, policy, {.max_step = 0}), errc::invalid_argument, "max_step",
                "max_step = 0");
+}
+
+TEST(BadInput, HeadDimsOfCodecs) {
+  const auto refused = [](const std::string& codec, const auto& made, std::size_t dim) {
+    expect_error(made, errc::invalid_argument, "head_dim",
+                 fmt::format("head_dim = {}; allowed: a multiple of 32 for the codec {}", dim, codec));
+  };
+  for (const std::size_t dim : {std::size_t{2}, std::size_t{48}, std::size_t{80}}) {
+    const kvkeep::model_shape odd{1, 4, 2, dim};
+    refused("int8", kvkeep::try_make_cache<kvkeep::int8, kvkeep::f32>(odd, policy), dim);
+    refused("int4", kvkeep::try_make_cache<kvkeep::f16, kvkeep::int4>(odd, policy), dim);
+    refused("int4", kvkeep::try_make_cache<kvkeep::int4, kvkeep::int8>(odd, policy), dim);
+  }
+  EXPECT_TRUE((kvkeep::try_make_cache<kvkeep::int8, kvkeep::int4>({1, 4, 2, 96}, policy)));
 }
 
 TEST(BadInput, StepsOutOfTurn) {

@@ -1,8 +1,11 @@
 // attention_evidence: by-products of attention, gathered on request: attention mass, single rows of weights, log-sum-exp.
 //
-//   kvkeep::attention_evidence<{.mass = true}> evidence(cache.evidence_shape());
+//   kvkeep::attention_evidence<kvkeep::by_products{.mass = true}> evidence(cache.evidence_shape());
 //   step.attend(layer, q, k, v, out, evidence);
-//   evidence.mass(kv_head)[index(slot)]                      // softmax weights of this step's queries, summed
+//   for (kvkeep::slot s : cache.step_slots(unit)) {          // before commit, which moves rows to other slots
+//     evidence.mass(kv_head)[index(s)]                       // softmax weights of this step's queries, summed
+//     cache.position_of(s)                                   // on this token
+//   }
 //
 // What is asked for is a template argument: nothing else is computed or stored. Cost: the weights of a tile are kept as they
 // are made (relative to the maximum so far), and scaled once when a query is finished; no score is computed twice.
@@ -16,6 +19,7 @@
 #include <limits>
 #include <span>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "kvkeep/attention/attend_types.hpp"
@@ -88,11 +92,15 @@ class attention_evidence {
   static constexpr by_products what = What;
   /// Whether weights are kept; log-sum-exp needs none.
   static constexpr bool keeps_weights = What.mass || What.mass_by_query || What.last_row || What.window_rows > 0;
+  /// What the kernel tells the weights to.
+  using record_type = std::conditional_t<keeps_weights, detail::weight_record, no_observer>;
 
+  /// Evidence for `shape`, all 0. Errors: a count of 0; counts that do not fit each other; not enough memory.
   [[nodiscard]] static result<attention_evidence> try_make(const evidence_shape& shape) {
-    if (shape.kv_heads == 0 || shape.query_heads == 0 || shape.query_heads % shape.kv_heads != 0) {
+    if (shape.kv_heads == 0) return detail::bad_argument("kv_heads", shape.kv_heads, ">= 1");
+    if (shape.query_heads == 0 || shape.query_heads % shape.kv_heads != 0) {
       return detail::bad_argument("query_heads", shape.query_heads,
-                                  fmt::format("a multiple of kv_heads = {}, both >= 1", shape.kv_heads));
+                                  fmt::format("a multiple of kv_heads = {}, >= 1", shape.kv_heads));
     }
     if (shape.slots == 0 || shape.slots % block_tokens != 0) {
       return detail::bad_argument("slots", shape.slots, "a multiple of 16, >= 16");
@@ -100,6 +108,10 @@ class attention_evidence {
     if (shape.tokens == 0) return detail::bad_argument("tokens", shape.tokens, ">= 1");
     if (shape.together == 0) return detail::bad_argument("together", shape.together, ">= 1");
     if (shape.regions == 0) return detail::bad_argument("regions", shape.regions, ">= 1");
+    if (const long double floats = floats_of(shape); floats > 1.0e16L) {
+      return detail::make_error(errc::capacity, "slots",
+                                fmt::format("no machine has memory for {:.3g} weights", static_cast<double>(floats)));
+    }
     attention_evidence made(shape, detail::measure);
     detail::arena ruler;
     made.lay_out(ruler);
@@ -108,6 +120,8 @@ class attention_evidence {
       return detail::make_error(errc::capacity, "slots", fmt::format("no memory for {} bytes", ruler.used()));
     }
     made.lay_out(made.memory_);
+    made.begin(0);
+    std::fill(made.log_sum_exp_.begin(), made.log_sum_exp_.end(), 0.0F);
     return made;
   }
 #if KVKEEP_EXCEPTIONS
@@ -170,11 +184,11 @@ class attention_evidence {
     std::fill(window_rows_.begin(), window_rows_.end(), 0.0F);
   }
   /// The observer of a region; clear() it before some queries are attended.
-  [[nodiscard]] detail::weight_record record(std::size_t region) const noexcept {
-    const std::size_t group = shape_.query_heads / shape_.kv_heads;
-    const std::size_t rows = shape_.together * group;
-    detail::weight_record made;
+  [[nodiscard]] record_type record(std::size_t region) const noexcept {
+    record_type made;
     if constexpr (keeps_weights) {
+      const std::size_t group = shape_.query_heads / shape_.kv_heads;
+      const std::size_t rows = shape_.together * group;
       made.weights = weights_.subspan(region * rows * shape_.slots, rows * shape_.slots);
       made.references =
           references_.subspan(region * rows * (shape_.slots / block_tokens), rows * (shape_.slots / block_tokens));
@@ -185,7 +199,7 @@ class attention_evidence {
   }
   /// Takes what a region recorded of queries first, ... of a kv head, whose final states these are, [queries][group]. Where
   /// the keys of a query were shared out over regions, once for each.
-  void take(const detail::weight_record& record, std::size_t kv_head, std::size_t first,
+  void take(const record_type& record, std::size_t kv_head, std::size_t first,
             std::span<const softmax_state> states) noexcept {
     if constexpr (keeps_weights) {
       const std::size_t group = shape_.query_heads / shape_.kv_heads;
@@ -208,6 +222,14 @@ class attention_evidence {
  private:
   attention_evidence(const evidence_shape& shape, detail::measure_t) noexcept : shape_(shape) {}
 
+  /// About how many floats lay_out takes, whatever the counts are.
+  [[nodiscard]] static long double floats_of(const evidence_shape& shape) noexcept {
+    const auto heads = static_cast<long double>(shape.query_heads);
+    const auto slots = static_cast<long double>(shape.slots);
+    const auto rows = static_cast<long double>(shape.regions) * static_cast<long double>(shape.together) * heads;
+    const long double results = 2.0L * heads + heads * (1.0L + static_cast<long double>(What.window_rows));
+    return (keeps_weights ? (2.0L * rows + results) * slots : 0.0L) + static_cast<long double>(shape.tokens) * heads;
+  }
   void lay_out(detail::arena& memory) {
     const std::size_t rows =
         keeps_weights ? shape_.regions * shape_.together * (shape_.query_heads / shape_.kv_heads) : 0;

@@ -101,6 +101,13 @@ class cache {
   [[nodiscard]] std::span<const slot> held_slots(std::size_t unit = 0) const noexcept {
     return core_->plan.held_slots(unit);
   }
+  /// The same and those of the open step's tokens: every slot that the step may read, and that attention_evidence speaks of.
+  /// Valid until the step ends: commit moves rows, so evidence is read before.
+  [[nodiscard]] std::span<const slot> step_slots(std::size_t unit = 0) const noexcept {
+    return core_->plan.step_slots(unit);
+  }
+  /// Stream position of the token in a slot, one of those two lists.
+  [[nodiscard]] position position_of(slot s) const noexcept { return core_->plan.position_of(s); }
 
 #if KVKEEP_EXCEPTIONS
   [[nodiscard]] step begin(std::size_t n) { return detail::unwrap(try_begin(n)); }

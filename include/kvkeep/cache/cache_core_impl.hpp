@@ -121,7 +121,6 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend(std::size_t layer,
   }
 
   store_rows(layer, k, v);
-  attended_[layer] = 1;
   const auto lane = [&](std::size_t head) { return store.view(lane_of(layer, head)); };
   // Heads of one unit read the same keys: they share the views.
   for (std::size_t first = 0; first < shape.kv_heads;) {
@@ -134,6 +133,7 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend(std::size_t layer,
     }
     first = last;
   }
+  attended_[layer] = 1;  // not before: what a rule or an executor throws leaves the layer to be attended again
   return {};
 }
 
@@ -155,6 +155,7 @@ void cache_core<Policy, KeyCodec, ValueCodec>::store_rows(std::size_t layer, row
 template <class Policy, codec KeyCodec, codec ValueCodec>
 void cache_core<Policy, KeyCodec, ValueCodec>::build_views(std::size_t unit, std::size_t first) {
   if (unit == built_unit_ && first == attention_.first()) return;
+  built_unit_ = nothing;  // until all is done: rules may throw
   attention_.start_views(first);
   while (first + attention_.count() < plan.step_tokens() && attention_.wants_view()) {
     const query_view view = plan.view(unit, first + attention_.count());

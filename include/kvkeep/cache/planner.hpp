@@ -72,6 +72,7 @@ class planner {
     for (std::size_t u = 0; u < units_; ++u) blocks += detail::blocks_for(in_step(u));
     return blocks;
   }
+  /// Stream position of the token in a slot, one of held_slots or step_slots.
   [[nodiscard]] position position_of(slot s) const noexcept { return table_.at(s); }
   /// Tokens that a unit holds after a step, at most.
   [[nodiscard]] std::size_t capacity(std::size_t unit = 0) const { return held_at_most(unit); }
@@ -87,6 +88,11 @@ class planner {
   /// The slots of the step's tokens, [n].
   [[nodiscard]] std::span<const slot> new_slots(std::size_t unit) const noexcept {
     return table_.unit(unit).order.subspan(table_.unit(unit).held, step_);
+  }
+  /// The slots of the tokens held and of the step's, oldest first: every slot that the step may read, [held_count + n].
+  /// Valid until the step ends.
+  [[nodiscard]] std::span<const slot> step_slots(std::size_t unit = 0) const noexcept {
+    return table_.unit(unit).order.first(table_.unit(unit).held + step_);
   }
   /// What query 0 .. n - 1 of the open step reads. Valid until the next call of view().
   [[nodiscard]] query_view view(std::size_t unit, std::size_t query);

@@ -50,7 +50,7 @@ struct serial_executor {
   }
 };
 
-/// Any executor, by reference; serial by default.
+/// Any executor, by reference, which must live as long as this is used; serial by default.
 class executor_ref {
  public:
   executor_ref() noexcept = default;
@@ -58,7 +58,7 @@ class executor_ref {
     requires(!std::is_same_v<std::remove_cvref_t<E>, executor_ref>)
   executor_ref(E& e)
   noexcept
-      : executor_(&e),
+      : executor_(const_cast<void*>(static_cast<const void*>(&e))),
         workers_([](void* self) -> std::size_t { return static_cast<E*>(self)->workers(); }),
         run_([](void* self, std::size_t tasks, task_ref f) { static_cast<E*>(self)->run(tasks, f); }) {}
 
