@@ -10,7 +10,7 @@ file(CREATE_LINK "${kvkeep_fmt_include}/fmt" "${host_headers}/fmt" SYMBOLIC)
 
 set(cross "${KVKEEP_AARCH64_CXX}" -std=c++20 -O2 -DFMT_HEADER_ONLY -isystem "${host_headers}" -isystem
           "${eigen_include}" -isystem "${gtest_root}/include" -I "${gtest_root}")
-set(program "${CMAKE_CURRENT_BINARY_DIR}/kvkeep_kernel_neon")
+set(program "${CMAKE_CURRENT_BINARY_DIR}/kernel_neon")
 add_custom_command(
   OUTPUT "${program}.gtest.o"
   COMMAND ${cross} -w -c "${KVKEEP_GTEST_SOURCE}" -o "${program}.gtest.o"

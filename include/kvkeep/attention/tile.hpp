@@ -21,8 +21,8 @@ inline constexpr std::size_t most_tile_blocks = 16;
 inline constexpr std::size_t most_tile_tokens = most_tile_blocks * block_tokens;
 /// Vectors that hold one component of the 16 keys of a block.
 inline constexpr std::size_t block_vectors = block_tokens / vec_width;
-/// Rows that work together.
-inline constexpr std::size_t rows_at_once = vec_registers >= 32 || vec_width >= 8 ? 4 : 2;
+/// Rows that work together, at most: with the blocks and vectors below, what the registers hold.
+inline constexpr std::size_t rows_at_once = vec_registers >= 32 || vec_width >= 8 ? 6 : 2;
 
 /// Blocks of keys that are scored side by side.
 inline constexpr std::size_t blocks_at_once = vec_width == 16 ? 4 : 1;

@@ -31,6 +31,12 @@ template <std::size_t Most, class F>
 inline void by_groups(std::size_t count, const F& f) noexcept {
   std::size_t i = 0;
   for (; i + Most <= count; i += Most) f.template operator()<Most>(i);
+  if constexpr (Most > 4) {
+    if (count - i >= 4) {
+      f.template operator()<4>(i);
+      i += 4;
+    }
+  }
   if constexpr (Most > 2) {
     if (count - i >= 2) {
       f.template operator()<2>(i);
