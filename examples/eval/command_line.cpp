@@ -36,7 +36,7 @@ void add_model_options(CLI::App& command, std::filesystem::path& model, std::fil
       .add_option("--tokenizer", tokenizer,
                   "sentencepiece model or llama2.c tokenizer.bin (default: tokenizer.model in the directory)")
       ->check(not_empty());
-  command.add_option("--threads", threads, "Threads for the matrix products, 1 or more; attention runs on one")
+  command.add_option("--threads", threads, "Threads for matrix products and attention, 1 or more")
       ->check(whole_number(1, most_threads))
       ->capture_default_str();
 }

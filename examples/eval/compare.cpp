@@ -85,11 +85,11 @@ void check_caches(const std::vector<contestant>& contestants, const llama_config
                   const compare_options& options) {
   for (const contestant& c : contestants) {
     if (const auto* const policy = std::get_if<kvkeep::any_policy>(&c.what)) {
-      static_cast<void>(make_model_cache(config, *policy, longest_step(options), c.spec));
+      static_cast<void>(make_model_cache(config, *policy, longest_step(options), options.threads, c.spec));
     } else {
       const std::size_t window = std::min(std::get<recompute>(c.what).window, options.tokens);
-      static_cast<void>(
-          make_model_cache(config, kvkeep::dense{.max_tokens = window}, std::min(window, largest_chunk), c.spec));
+      static_cast<void>(make_model_cache(config, kvkeep::dense{.max_tokens = window}, std::min(window, largest_chunk),
+                                         options.threads, c.spec));
     }
   }
 }

@@ -95,7 +95,7 @@ void generate(const generate_options& options, const std::function<void(std::str
       value_or_fail(kvkeep::try_parse_policy(options.policy, {.max_tokens = stream}), options.policy);
   check_room(policy, stream, options.policy);
   kvkeep::any_cache cache =
-      make_model_cache(source.config(), policy, std::min(prompt_chunk, prompt.size()), options.policy);
+      make_model_cache(source.config(), policy, std::min(prompt_chunk, prompt.size()), options.threads, options.policy);
   const llama model = source.load(options.threads);
 
   growing_text text(source.pieces());

@@ -27,6 +27,8 @@ class llama {
 
   [[nodiscard]] const llama_config& config() const noexcept { return config_; }
   [[nodiscard]] std::size_t threads() const noexcept { return pool_.threads(); }
+  // These threads, for whoever computes the attention.
+  [[nodiscard]] kvkeep::executor_ref executor() const noexcept { return pool_.executor(); }
 
   // The states after the last norm, [tokens, hidden]; calls `attend` once per layer, in order, on the caller's thread.
   [[nodiscard]] matrix hidden_states(std::span<const token> tokens, const attend_function& attend) const;

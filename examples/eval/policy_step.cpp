@@ -31,12 +31,13 @@ void check_room(const kvkeep::any_policy& policy, std::size_t tokens, const std:
 }
 
 kvkeep::any_cache make_model_cache(const llama_config& config, const kvkeep::any_policy& policy, std::size_t max_step,
-                                   const std::string& spec, kvkeep::drop_listener on_drop) {
+                                   std::size_t threads, const std::string& spec, kvkeep::drop_listener on_drop) {
   const kvkeep::model_shape shape{.layers = config.layers,
                                   .query_heads = config.query_heads,
                                   .kv_heads = config.kv_heads,
                                   .head_dim = config.head_dim};
-  const kvkeep::cache_options options{.positions = config.positions, .max_step = max_step, .on_drop = on_drop};
+  const kvkeep::cache_options options{
+      .positions = config.positions, .max_step = max_step, .workers = threads, .on_drop = on_drop};
   return value_or_fail(kvkeep::try_make_cache(shape, policy, options), spec);
 }
 
@@ -54,7 +55,7 @@ matrix run_model_step(const llama& model, kvkeep::any_cache& cache, std::span<co
     const input keys{k.data(), tokens.size(), kv_heads, head_dim};
     const input values{v.data(), tokens.size(), kv_heads, head_dim};
     const output attended{out.data(), tokens.size(), query_heads, head_dim};
-    check(step.try_attend(layer, queries, keys, values, attended), spec);
+    check(step.try_attend(layer, queries, keys, values, attended, model.executor()), spec);
   };
   matrix states = model.hidden_states(tokens, attend);
   check(step.try_commit(), spec);

@@ -30,9 +30,9 @@ template <class T>
 // A failure if `policy` keeps every token, but has no room for `tokens`.
 void check_room(const kvkeep::any_policy& policy, std::size_t tokens, const std::string& spec);
 
-// A cache of the model's shape and positions, for steps of up to `max_step` tokens.
+// A cache of the model's shape and positions, for steps of up to `max_step` tokens that `threads` threads attend.
 [[nodiscard]] kvkeep::any_cache make_model_cache(const llama_config& config, const kvkeep::any_policy& policy,
-                                                 std::size_t max_step, const std::string& spec,
+                                                 std::size_t max_step, std::size_t threads, const std::string& spec,
                                                  kvkeep::drop_listener on_drop = {});
 
 // Runs the model over one step of tokens with the cache as its attention; [tokens, hidden].

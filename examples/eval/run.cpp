@@ -125,7 +125,8 @@ void run_policy(const run_input& input, const kvkeep::any_policy& policy, std::s
   eviction_watch watch(input.tokens());
   memory_log memory(input.tokens());
   const peak_memory peak;
-  kvkeep::any_cache cache = make_model_cache(input.model.config(), policy, input.chunk, spec, watch);
+  kvkeep::any_cache cache =
+      make_model_cache(input.model.config(), policy, input.chunk, input.model.threads(), spec, watch);
   matrix logits;  // [<= logit_rows, vocabulary]
 
   const stopwatch run;
@@ -158,7 +159,8 @@ void run_recompute(const run_input& input, std::size_t window, std::size_t every
   record.expect_steps(tokens / every + 1);
   memory_log memory(tokens);
   const peak_memory peak;
-  kvkeep::any_cache cache = make_model_cache(input.model.config(), kvkeep::dense{.max_tokens = longest}, chunk, spec);
+  kvkeep::any_cache cache =
+      make_model_cache(input.model.config(), kvkeep::dense{.max_tokens = longest}, chunk, input.model.threads(), spec);
   matrix states;  // [<= chunk, hidden]
   matrix logits;  // [1, vocabulary]
 

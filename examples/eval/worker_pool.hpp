@@ -1,13 +1,10 @@
 #ifndef KVKEEP_EVAL_WORKER_POOL_HPP
 #define KVKEEP_EVAL_WORKER_POOL_HPP
 
+#include <kvkeep/core/thread_executor.hpp>
+
 #include <cstddef>
 #include <functional>
-#include <memory>
-
-namespace Eigen {
-class ThreadPoolInterface;
-}
 
 namespace kvkeep_eval {
 
@@ -19,21 +16,17 @@ class worker_pool {
  public:
   // A failure unless `threads` is from 1, which starts none, to most_threads.
   explicit worker_pool(std::size_t threads);
-  worker_pool(const worker_pool&) = delete;
-  worker_pool(worker_pool&&) noexcept;
-  worker_pool& operator=(const worker_pool&) = delete;
-  worker_pool& operator=(worker_pool&&) noexcept;
-  ~worker_pool();
 
-  [[nodiscard]] std::size_t threads() const noexcept { return threads_; }
+  [[nodiscard]] std::size_t threads() const noexcept { return threads_.workers(); }
+  // The same threads for kvkeep's attention.
+  [[nodiscard]] kvkeep::executor_ref executor() const noexcept { return threads_; }
 
   // Calls task(i) once for every i below `count`, on any thread and in any order, and returns when all are done. One
   // caller at a time; a task must not throw.
   void run(std::size_t count, const std::function<void(std::size_t)>& task) const;
 
  private:
-  std::size_t threads_;
-  std::unique_ptr<Eigen::ThreadPoolInterface> others_;  // null for one thread
+  mutable kvkeep::thread_executor threads_;  // a pool does not change when it works
 };
 
 }  // namespace kvkeep_eval

@@ -55,7 +55,7 @@ std::string slow_text(const std::string& prompt, std::size_t tokens) {
   stream.insert(stream.begin(), source.begin_of_stream());
   for (std::size_t i = 0; i < tokens; ++i) {
     const auto policy = kvkeep::parse_policy("dense", {.max_tokens = stream.size()});
-    auto cache = kvkeep_eval::make_model_cache(source.config(), policy, stream.size(), "dense");
+    auto cache = kvkeep_eval::make_model_cache(source.config(), policy, stream.size(), 1, "dense");
     const matrix states = kvkeep_eval::run_model_step(model, cache, stream, "dense");
     matrix logits;
     model.logits(states, stream.size() - 1, 1, logits);

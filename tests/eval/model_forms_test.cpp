@@ -72,7 +72,7 @@ std::vector<expected_form> read_forms() {
 // The logits after every token under `dense`, in steps of `chunk`; [tokens, vocabulary].
 matrix logits_of(const llama& model, std::span<const token> tokens, std::size_t chunk) {
   const auto policy = kvkeep::parse_policy("dense", {.max_tokens = tokens.size()});
-  auto cache = kvkeep_eval::make_model_cache(model.config(), policy, chunk, "dense");
+  auto cache = kvkeep_eval::make_model_cache(model.config(), policy, chunk, model.threads(), "dense");
   matrix out(index(tokens.size()), index(model.config().vocabulary));
   for (std::size_t first = 0; first < tokens.size(); first += chunk) {
     const std::size_t count = std::min(chunk, tokens.size() - first);

@@ -16,50 +16,29 @@ namespace detail {
 inline constexpr std::size_t cache_line = 64;  // bytes
 inline constexpr std::size_t page = 4096;      // bytes
 
-/// The cache lines of some blocks, in pieces of at most a page; of two kinds of blocks one after the other. Empty by default:
-/// asking then does nothing.
+/// The cache lines of some blocks of equal size, in pieces of at most a page. Empty by default: asking then does nothing.
 class prefetch_window {
  public:
-  static constexpr std::size_t most = 48;  // pieces; what is beyond is left to the hardware
+  static constexpr std::size_t most = 32;  // pieces; what is beyond is left to the hardware
 
-  /// Adds a block of `bytes` bytes. Blocks of a kind are equally large and are added together.
+  /// Adds a block of `bytes` bytes.
   void add(const std::byte* block, std::size_t bytes) noexcept {
     for (std::size_t at = 0; at < bytes && pieces_ < most; at += page) piece_at_[pieces_++] = block + at;
-    bytes_[kind_] = bytes < page ? bytes : page;
-  }
-  /// Blocks of another kind follow, which are asked for after all before.
-  void other_kind() noexcept {
-    first_kind_ = pieces_;
-    kind_ = 1;
+    end_ = bytes < page ? bytes : page;
   }
   /// Spreads the lines evenly over `turns` calls of ask(): bursts would wait for the buffers that misses need.
-  void spread(std::size_t turns) noexcept {
-    if (kind_ == 0) first_kind_ = pieces_;
-    const std::size_t bites = first_kind_ * bites_of(bytes_[0]) + (pieces_ - first_kind_) * bites_of(bytes_[1]);
-    a_turn_ = bites * whole / turns + 1;
-    begin_ = 0;
-    end_ = first_kind_;
-    kind_ = 0;
-  }
+  void spread(std::size_t turns) noexcept { a_turn_ = pieces_ * ((end_ + bite - 1) / bite) * whole / turns + 1; }
 
   /// Asks for the next lines, as many as are due.
   void ask() noexcept {
     due_ += a_turn_;
     for (; due_ >= whole; due_ -= whole) {
-      if (piece_ == end_) {
-        piece_ = begin_;
+      if (offset_ >= end_) return;
+      for (std::size_t i = 0; i < bite; i += cache_line) prefetch(piece_at_[piece_] + offset_ + i);
+      if (++piece_ == pieces_) {
+        piece_ = 0;
         offset_ += bite;
       }
-      if (offset_ >= bytes_[kind_] || begin_ == end_) {
-        if (kind_ == 1) return;
-        kind_ = 1;
-        begin_ = piece_ = first_kind_;
-        end_ = pieces_;
-        offset_ = 0;
-        if (begin_ == end_) return;
-      }
-      for (std::size_t i = 0; i < bite; i += cache_line) prefetch(piece_at_[piece_] + offset_ + i);
-      ++piece_;
     }
   }
 
@@ -67,19 +46,13 @@ class prefetch_window {
   static constexpr std::size_t whole = 65536;
   static constexpr std::size_t bite = 2 * cache_line;  // of one piece at a time
 
-  [[nodiscard]] static constexpr std::size_t bites_of(std::size_t bytes) noexcept { return (bytes + bite - 1) / bite; }
-
   std::array<const std::byte*, most> piece_at_;  // [pieces]
   std::size_t pieces_ = 0;
-  std::size_t first_kind_ = 0;  // pieces of it
-  std::size_t kind_ = 0;        // which is added, or asked for
-  std::size_t bytes_[2] = {};   // of a piece, by kind
-  std::size_t a_turn_ = 0;      // bites, in parts of a whole
+  std::size_t a_turn_ = 0;  // bites, in parts of a whole
   std::size_t due_ = 0;
-  std::size_t begin_ = 0;  // pieces that are asked for in turn
-  std::size_t end_ = 0;
   std::size_t piece_ = 0;   // next to be asked
   std::size_t offset_ = 0;  // bytes into it
+  std::size_t end_ = 0;     // bytes of a piece
 };
 
 }  // namespace detail

@@ -183,7 +183,7 @@ class tile_pass {
   }
 
   void work(const tile_plan& tile, const Lane& next_lane, const tile_plan& next) noexcept {
-    score(tile);
+    score(tile, next_lane, next);
     for (std::size_t i = 0; i < active_; ++i) soften(tile, scratch_.active[i]);
     add(tile, next_lane, next);
   }
@@ -211,7 +211,7 @@ class tile_pass {
     }
   }
 
-  void score(const tile_plan& tile) noexcept {
+  void score(const tile_plan& tile, const Lane& next_lane, const tile_plan& next) noexcept {
     std::array<const std::byte*, most_tile_blocks> blocks;
     std::array<const float*, most_tile_blocks> angles;
     prefetch_window ahead;
@@ -224,6 +224,7 @@ class tile_pass {
       if constexpr (turned) angles[b] = keys_.of_block(tile.blocks[b]);
       if constexpr (!adds_integers) ahead.add(lane_.value_block(tile.blocks[b]), value_codec::value_block_bytes(dim_));
     }
+    if constexpr (adds_integers) add_keys(ahead, next_lane, next);
     constexpr std::size_t together = score_together;
     const std::size_t turns = integers ? dim_ / 4 : turned ? dim_ / 2 : dim_;
     ahead.spread((active_ + rows_at_once - 1) / rows_at_once * ((tile.count + together - 1) / together) * turns);
@@ -342,7 +343,15 @@ class tile_pass {
     return a == b || std::equal(masks_of(a), masks_of(a) + tile.count, masks_of(b));
   }
 
-  /// Adds the values of a tile, whose weights are in scratch, and fetches the keys that come next.
+  void add_keys(prefetch_window& ahead, const Lane& lane, const tile_plan& tile) const noexcept {
+    for (std::size_t b = 0; b < tile.count; ++b) {
+      ahead.add(lane.key_block(tile.blocks[b]), key_codec::key_block_bytes(dim_));
+    }
+  }
+
+  /// Adds the values of a tile, whose weights are in scratch. Meanwhile the keys that come next are fetched, as the values
+  /// were while keys were scored. Integers are scored too fast for that: they are fetched one tile ahead, keys while keys
+  /// are scored and values while values are added.
   void add(const tile_plan& tile, const Lane& next_lane, const tile_plan& next) noexcept {
     std::array<const std::byte*, most_tile_blocks> blocks;
     prefetch_window ahead;
@@ -353,14 +362,12 @@ class tile_pass {
         blocks[b] = reinterpret_cast<const std::byte*>(value_codec::values(blocks[b], dim_, room));
       }
     }
-    for (std::size_t b = 0; b < next.count; ++b) {
-      ahead.add(next_lane.key_block(next.blocks[b]), key_codec::key_block_bytes(dim_));
-    }
-    if constexpr (adds_integers) {  // which are scored too fast to bring their values meanwhile
-      ahead.other_kind();
+    if constexpr (adds_integers) {
       for (std::size_t b = 0; b < next.count; ++b) {
         ahead.add(next_lane.value_block(next.blocks[b]), value_codec::value_block_bytes(dim_));
       }
+    } else {
+      add_keys(ahead, next_lane, next);
     }
     const std::size_t turns = adds_integers
                                   ? dim_ / quant_group * (block_tokens / 4)

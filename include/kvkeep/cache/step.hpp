@@ -56,8 +56,14 @@ class basic_step {
   [[nodiscard]] result<void> try_attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
                                         rows_view<const float> v, rows_view<float> out,
                                         attention_evidence<What>& evidence, const executor_ref& executor = {}) {
+    static_assert(
+        requires(Core & core) { core.evidence_shape(); },
+        "kvkeep: attention_evidence needs a cache whose policy is known at compile time, not any_cache; see "
+        "kvkeep/cache/cache.hpp");
     if (!open()) return closed("attend");
-    return core_->attend(layer, q, k, v, out, executor, evidence);
+    if constexpr (requires(Core & core) { core.evidence_shape(); }) {
+      return core_->attend(layer, q, k, v, out, executor, evidence);
+    }
   }
 
   /// Makes the first `count` tokens (default all) and what the policy drops final, and closes the step; equals
