@@ -13,7 +13,7 @@
 #ifndef KVKEEP_ATTENTION_INTEGER_TILE_HPP
 #define KVKEEP_ATTENTION_INTEGER_TILE_HPP
 
-#include <cmath>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -40,13 +40,11 @@ struct integer_query {
 inline void round_query(const float* query, std::size_t dim, std::int32_t bias, const integer_query& out) noexcept {
   for (std::size_t g = 0; g < dim / quant_group; ++g) {
     const float* const in = query + g * quant_group;
-    float most = 0.0F;
-    bool finite = true;
-    for (std::size_t c = 0; c < quant_group; ++c) {
-      const float size = std::fabs(in[c]);
-      finite = finite && size <= std::numeric_limits<float>::max();
-      most = size > most ? size : most;
-    }
+    vec_int sizes{};
+    for (std::size_t c = 0; c < quant_group; c += vec_width) sizes = larger(magnitude_bits(load(in + c)), sizes);
+    const std::int32_t size = largest(sizes);
+    const bool finite = size < infinity_bits;
+    const float most = std::bit_cast<float>(size);
     const float inverse = finite && most >= 0x1p-120F ? 127.0F / most : 0.0F;  // smaller queries make no score
     vec_int sums{};
     std::int8_t bytes[quant_group];
@@ -111,9 +109,8 @@ struct integer_weights {
   void round(const std::byte* const* blocks, const std::uint16_t* masks, std::size_t count, std::size_t dim,
              std::size_t group, const float* const* weights) noexcept {
     constexpr float largest_weight = 32512.0F;  // 127 * 256: its high byte stays in range when the low one is signed
-    constexpr std::int32_t infinite = 0x7F800000;
     alignas(64) float products[Rows][most_tile_tokens];
-    vec_int most[Rows] = {};  // magnitudes as integers, whose order is theirs, and NaN above infinity
+    vec_int most[Rows] = {};
     for (std::size_t b = 0; b < count; ++b) {
       for (std::size_t part = 0; part < block_vectors; ++part) {
         const vec scales = ValueCodec::value_scales(blocks[b], dim, group, part);
@@ -121,15 +118,14 @@ struct integer_weights {
           const std::size_t at = b * block_tokens + part * vec_width;
           vec product = load(weights[r] + at) * scales;
           if (masks[b] != 0xFFFFU) product = lanes_of(std::uint32_t{masks[b]} >> (part * vec_width)) ? product : vec{};
-          const vec_int size = std::bit_cast<vec_int>(product) & 0x7FFFFFFF;
-          most[r] = size > most[r] ? size : most[r];
+          most[r] = larger(magnitude_bits(product), most[r]);
           store(&products[r][at], product);
         }
       }
     }
     for (std::size_t r = 0; r < Rows; ++r) {
-      const std::int32_t size = fold(most[r], [](auto a, auto b) { return b > a ? b : a; });
-      const bool finite = size < infinite;
+      const std::int32_t size = largest(most[r]);
+      const bool finite = size < infinity_bits;
       const float top = std::bit_cast<float>(size);
       step[r] = finite ? top / largest_weight : std::numeric_limits<float>::quiet_NaN();
       const vec inverse =

@@ -48,7 +48,8 @@ inline void by_groups(std::size_t count, const F& f) noexcept {
   }
 }
 
-/// One call of attend over one lane; Many: for many_rows rows or more. Keys is stored_keys, or the key_turning of keys that are turned as they are read.
+/// One call of attend over one lane; Many: for many_rows rows or more. Keys is stored_keys, or the key_turning of keys that
+/// are turned as they are read.
 template <bool Many, class Lane, class Keys, class Observer>
 class tile_pass {
  public:

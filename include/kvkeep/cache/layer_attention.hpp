@@ -164,20 +164,21 @@ class layer_attention {
       // Heads that one worker attends share the angles of a tile.
       const std::size_t bundles = std::min(heads, executor.workers());
       const auto work = [&](std::size_t task, std::size_t worker) {
-        const std::size_t bundle = task / parts;
-        attend_bundle(first_head + heads * bundle / bundles, first_head + heads * (bundle + 1) / bundles, task % parts,
-                      worker, lane_of, q, evidence);
+        const std::size_t first = first_head + heads * (task / parts) / bundles;
+        const std::size_t last = first_head + heads * (task / parts + 1) / bundles;
+        attend_bundle(first, last, task % parts, worker, lane_of, q, evidence);
+        for (std::size_t head = first; parts == 1 && head < last; ++head) finish(head, out, worker, evidence);
       };
       executor.run(bundles * parts, work);
     } else {
       const auto work = [&](std::size_t task, std::size_t worker) {
         const std::size_t head = first_head + task / parts;
         attend_part(head, task % parts, worker, lane_of(head), q, evidence);
-        if (!a_region_a_task()) finish(head, out, worker, evidence);
+        if (parts == 1) finish(head, out, worker, evidence);
       };
       executor.run(heads * parts, work);
     }
-    if (!a_region_a_task()) return;
+    if (parts == 1) return;
     const auto join = [&](std::size_t task, std::size_t worker) { finish(first_head + task, out, worker, evidence); };
     executor.run(heads, join);
   }

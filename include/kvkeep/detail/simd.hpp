@@ -74,7 +74,13 @@ template <class Vector = vec>
 inline void store(float* to, vec x) noexcept { std::memcpy(to, &x, sizeof x); }
 [[nodiscard]] inline vec splat(float x) noexcept { return x - vec{}; }
 [[nodiscard]] inline vec_int splat(std::int32_t x) noexcept { return x - vec_int{}; }
-[[nodiscard]] inline vec larger(vec a, vec b) noexcept { return a > b ? a : b; }
+template <class Vector>
+[[nodiscard]] inline Vector larger(Vector a, Vector b) noexcept {
+  return a > b ? a : b;
+}
+/// The bits of the magnitude of every element: their order is that of the magnitudes, with NaN above infinity_bits.
+[[nodiscard]] inline vec_int magnitude_bits(vec x) noexcept { return std::bit_cast<vec_int>(x) & 0x7FFFFFFF; }
+inline constexpr std::int32_t infinity_bits = 0x7F800000;
 [[nodiscard]] inline vec to_float(vec_int x) noexcept { return __builtin_convertvector(x, vec); }
 /// The nearest whole numbers, ties to even, of elements below 2^22 in magnitude.
 [[nodiscard]] inline vec_int to_nearest(vec x) noexcept {
@@ -97,7 +103,8 @@ template <class Vector, class F>
   }
 }
 /// The largest element. Where one is NaN, any of them or NaN.
-[[nodiscard]] inline float largest(vec x) noexcept {
+template <class Vector>
+[[nodiscard]] inline auto largest(Vector x) noexcept {
   return fold(x, [](auto a, auto b) { return b > a ? b : a; });
 }
 template <class Vector>
