@@ -21,11 +21,12 @@
 #include <span>
 
 #include "kvkeep/attention/tile.hpp"
+#include "kvkeep/codec/quants.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
 namespace detail {
 
-inline constexpr std::size_t quant_group = 32;  // components that share a scale
+inline constexpr std::size_t quant_group = group_size;  // components that share a scale
 inline constexpr std::size_t group_quads = quant_group / 4;
 
 /// A query as integers. It does not own them.
@@ -40,9 +41,7 @@ struct integer_query {
 inline void round_query(const float* query, std::size_t dim, std::int32_t bias, const integer_query& out) noexcept {
   for (std::size_t g = 0; g < dim / quant_group; ++g) {
     const float* const in = query + g * quant_group;
-    vec_int sizes{};
-    for (std::size_t c = 0; c < quant_group; c += vec_width) sizes = larger(magnitude_bits(load(in + c)), sizes);
-    const std::int32_t size = largest(sizes);
+    const std::int32_t size = largest_magnitude(in);
     const bool finite = size < infinity_bits;
     const float most = std::bit_cast<float>(size);
     const float inverse = finite && most >= 0x1p-120F ? 127.0F / most : 0.0F;  // smaller queries make no score

@@ -25,13 +25,8 @@ inline constexpr std::size_t group_size = 32;
 /// The bits of the largest magnitude of a group: an infinity's or more where a component is not finite.
 [[nodiscard]] inline std::int32_t largest_magnitude(const float* in) noexcept {
   vec_int top{};
-  for (std::size_t c = 0; c < group_size; c += vec_width) {
-    const vec_int magnitude = load<vec_int>(in + c) & 0x7FFFFFFF;
-    top = magnitude > top ? magnitude : top;
-  }
-  std::int32_t out = 0;
-  for (std::size_t i = 0; i < vec_width; ++i) out = top[i] > out ? top[i] : out;
-  return out;
+  for (std::size_t c = 0; c < group_size; c += vec_width) top = larger(magnitude_bits(load(in + c)), top);
+  return largest(top);
 }
 
 /// A scale as it is used and as it is stored.
@@ -52,7 +47,6 @@ struct group_scale {
   return {finite ? inverse : 0.0F, bits};
 }
 
-inline constexpr std::int32_t infinity_bits = 0x7F800000;
 inline constexpr std::uint16_t nan_scale = 0x7E00;
 
 /// The elements brought into -most .. most. It also keeps the compiler from fusing the product that x is with a sum that
