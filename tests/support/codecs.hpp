@@ -86,7 +86,7 @@ inline void round_as_integers(std::span<float> query) {
     float most = 0.0F;
     for (std::size_t c = g; c < g + 32; ++c) most = std::max(most, std::fabs(query[c]));
     for (std::size_t c = g; c < g + 32 && most > 0.0F; ++c) {
-      query[c] = std::round(query[c] * (127.0F / most)) * (most / 127.0F);
+      query[c] = std::nearbyint(query[c] * (127.0F / most)) * (most / 127.0F);
     }
   }
 }

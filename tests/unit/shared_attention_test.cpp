@@ -218,7 +218,7 @@ TEST(SharedAttention, ALayerWhoseExecutorThrewIsAttendedAgain) {
       const auto expected = feed(twin, small, n);
       auto step = cache.begin(n);
       for (std::size_t layer = 0; layer < small.layers; ++layer) {
-        const failing_executor failing{layer};
+        const failing_executor failing{layer % parts};  // there are as many tasks as parts, or more
         EXPECT_THROW(attend_layer(step, small, layer, first, failing), std::runtime_error);
         EXPECT_FALSE(step.try_commit()) << "the layer was not attended";
         EXPECT_EQ(attend_layer(step, small, layer, first), expected[layer]);
