@@ -32,14 +32,20 @@ std::string verify(model_cache& cache) {
   return wrong;
 }
 
+/// Rounds that fit, by one step that is then left.
+std::size_t rounds_for(model_cache& cache, const effort& how_long) {
+  cache.begin();
+  const std::size_t rounds = rounds_of(attend_all(cache), how_long);
+  cache.leave();
+  return rounds;
+}
+
 /// Decode steps: begin, attend in every layer, commit.
 void step_row(benchmark::State& state, const cache_kind& kind, const problem& size, const effort& how_long) {
   const auto made = kind.make(size, model_layers, {});
   model_cache& cache = *made;
   if (const std::string wrong = verify(cache); !wrong.empty()) return fail(state, wrong);
-  cache.begin();
-  const std::size_t rounds = rounds_of(attend_all(cache), how_long);
-  cache.leave();
+  const std::size_t rounds = rounds_for(cache, how_long);
   for (auto _ : state) {
     state.PauseTiming();
     std::vector<double> begin;
@@ -71,9 +77,7 @@ void evict_row(benchmark::State& state, const cache_kind& kind, const problem& s
   const auto made = kind.make(size, model_layers, {});
   model_cache& cache = *made;
   if (const std::string wrong = verify(cache); !wrong.empty()) return fail(state, wrong);
-  cache.begin();
-  const std::size_t rounds = rounds_of(attend_all(cache), how_long);
-  cache.leave();
+  const std::size_t rounds = rounds_for(cache, how_long);
   for (auto _ : state) {
     state.PauseTiming();
     std::vector<double> decide;

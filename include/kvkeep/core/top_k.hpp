@@ -36,10 +36,9 @@ namespace detail {
 inline constexpr std::int32_t lowest_key = std::numeric_limits<std::int32_t>::min();
 
 [[nodiscard]] inline vec_int score_keys(vec scores) noexcept {
-  const vec_int bits = std::bit_cast<vec_int>(scores);
-  const vec_int magnitude = bits & splat(std::int32_t{0x7FFFFFFF});
-  const vec_int negative = bits >> 31;  // all bits or none
-  const vec_int nan = magnitude > splat(std::int32_t{0x7F800000});
+  const vec_int magnitude = magnitude_bits(scores);
+  const vec_int negative = std::bit_cast<vec_int>(scores) >> 31;  // all bits or none
+  const vec_int nan = magnitude > splat(infinity_bits);
   return (((magnitude ^ negative) - negative) & ~nan) | (nan & splat(lowest_key));
 }
 
@@ -56,13 +55,8 @@ inline constexpr std::int32_t lowest_key = std::numeric_limits<std::int32_t>::mi
 /// The largest of some keys, as count_reaching wants them.
 [[nodiscard]] inline std::int32_t largest_key(const std::uint32_t* keys, std::size_t count) noexcept {
   vec_int most = splat(lowest_key);
-  for (std::size_t i = 0; i < count; i += vec_width) {
-    const vec_int mine = load<vec_int>(keys + i);
-    most = mine > most ? mine : most;
-  }
-  std::int32_t out = most[0];
-  for (std::size_t i = 1; i < vec_width; ++i) out = (std::max)(out, std::int32_t{most[i]});
-  return out;
+  for (std::size_t i = 0; i < count; i += vec_width) most = larger(load<vec_int>(keys + i), most);
+  return largest(most);
 }
 
 /// A bound that at least `rank` of some keys reach, and above which there are fewer than `rank` or just as many. `least` is
