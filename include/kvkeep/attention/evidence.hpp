@@ -151,7 +151,8 @@ class attention_evidence {
   }
   /// Rows that window_row has: the step's tokens, at most window_rows.
   [[nodiscard]] std::size_t rows() const noexcept requires(What.window_rows > 0) {
-    return std::min(tokens_, What.window_rows);
+    const std::size_t most = What.window_rows;  // clang 14 reads a template argument's member wrongly by reference
+    return std::min(tokens_, most);
   }
   /// ln of the sum of e^score, [query_heads], of query t of the step.
   [[nodiscard]] std::span<const float> log_sum_exp(std::size_t t) const noexcept requires(What.log_sum_exp) {
