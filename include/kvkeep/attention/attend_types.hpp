@@ -77,8 +77,8 @@ struct attend_scratch {
                bool turned = false) {
     const std::size_t rows = queries * group;
     const std::size_t tile = detail::tile_blocks<f32>(head_dim) * block_tokens * head_dim;
-    const bool many = rows >= detail::many_rows;
-    const bool decodes_keys = KeyCodec::integer ? turned : many && !std::is_same_v<KeyCodec, f32>;
+    const bool many = rows >= detail::many_rows && !turned;
+    const bool decodes_keys = many && !KeyCodec::integer && !std::is_same_v<KeyCodec, f32>;
     const bool rounds = KeyCodec::integer && !turned;
     scores = memory.take<float>(rows * detail::most_tile_tokens);
     active = memory.take<std::uint32_t>(rows);

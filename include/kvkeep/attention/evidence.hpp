@@ -52,22 +52,41 @@ namespace detail {
 /// Weights of the rows of one region while their queries are attended, and the maxima they are relative to.
 struct weight_record {
   std::span<float> weights{};     // [rows][slots]
-  std::span<float> references{};  // [rows][slots / 16]; infinity: the block was not read
+  std::span<float> references{};  // [rows][stride]: of a block; infinity: the block was not read
   std::size_t group = 1;
   std::size_t slots = 0;
 
+  /// References of a row: slots / 16 and what is missing to whole vectors.
+  [[nodiscard]] static constexpr std::size_t stride_of(std::size_t slots) noexcept {
+    return (slots / block_tokens + vec_width - 1) / vec_width * vec_width;
+  }
+  [[nodiscard]] float* weights_of(std::size_t row) const noexcept { return weights.data() + row * slots; }
+  [[nodiscard]] float* references_of(std::size_t row) const noexcept {
+    return references.data() + row * stride_of(slots);
+  }
   void clear(std::size_t rows) const noexcept {
-    std::fill_n(references.begin(), rows * slots / block_tokens, std::numeric_limits<float>::infinity());
+    std::fill_n(references.begin(), rows * stride_of(slots), std::numeric_limits<float>::infinity());
+  }
+  /// Turns the references of a row into what its weights are to be multiplied by, 0 where the block was not read.
+  void scale(std::size_t row, const softmax_state& state) const noexcept {
+    float* const factors = references_of(row);
+    for (std::size_t i = 0; i < stride_of(slots); i += vec_width) {
+      const vec reference = load(factors + i);
+      const vec factor = exp_below(reference - splat(state.max)) / splat(state.sum);
+      store(factors + i, reference == splat(std::numeric_limits<float>::infinity()) ? vec{} : factor);
+    }
   }
 
   /// The observer of a tile_pass.
   void operator()(std::size_t query, std::size_t head, std::span<const std::uint32_t> blocks,
                   const std::uint16_t* masks, const float* made, float reference) const noexcept {
     const std::size_t row = query * group + head;
+    float* const known_of = references_of(row);
+    float* const row_weights = weights_of(row);
     for (std::size_t b = 0; b < blocks.size(); ++b) {
       if (masks[b] == 0) continue;
-      float& known = references[row * (slots / block_tokens) + blocks[b]];
-      float* const to = weights.data() + row * slots + std::size_t{blocks[b]} * block_tokens;
+      float& known = known_of[blocks[b]];
+      float* const to = row_weights + std::size_t{blocks[b]} * block_tokens;
       const float* const from = made + b * block_tokens;
       if (known == std::numeric_limits<float>::infinity()) {
         std::copy(from, from + block_tokens, to);
@@ -191,8 +210,8 @@ class attention_evidence {
       const std::size_t group = shape_.query_heads / shape_.kv_heads;
       const std::size_t rows = shape_.together * group;
       made.weights = weights_.subspan(region * rows * shape_.slots, rows * shape_.slots);
-      made.references =
-          references_.subspan(region * rows * (shape_.slots / block_tokens), rows * (shape_.slots / block_tokens));
+      const std::size_t stride = detail::weight_record::stride_of(shape_.slots);
+      made.references = references_.subspan(region * rows * stride, rows * stride);
       made.group = group;
       made.slots = shape_.slots;
     }
@@ -203,11 +222,9 @@ class attention_evidence {
   void take(const record_type& record, std::size_t kv_head, std::size_t first,
             std::span<const softmax_state> states) noexcept {
     if constexpr (keeps_weights) {
-      const std::size_t group = shape_.query_heads / shape_.kv_heads;
-      for (std::size_t i = 0; i < states.size(); ++i) {
-        take_row(record.weights.data() + i * shape_.slots, record.references.data() + i * (shape_.slots / block_tokens),
-                 states[i], first + i / group, kv_head * group + i % group);
-      }
+      for (std::size_t i = 0; i < states.size(); ++i) record.scale(i, states[i]);
+      for (std::size_t b = 0; b < shape_.slots / block_tokens; ++b)
+        take_block(record, kv_head, first, states.size(), b);
     }
   }
   /// Takes the final states themselves, once.
@@ -235,7 +252,7 @@ class attention_evidence {
     const std::size_t rows =
         keeps_weights ? shape_.regions * shape_.together * (shape_.query_heads / shape_.kv_heads) : 0;
     weights_ = memory.take<float>(rows * shape_.slots);
-    references_ = memory.take<float>(rows * (shape_.slots / block_tokens));
+    references_ = memory.take<float>(rows * detail::weight_record::stride_of(shape_.slots));
     mass_ = memory.take<float>(What.mass ? shape_.kv_heads * shape_.slots : 0);
     mass_by_query_ = memory.take<float>(What.mass_by_query ? shape_.query_heads * shape_.slots : 0);
     last_row_ = memory.take<float>(What.last_row ? shape_.query_heads * shape_.slots : 0);
@@ -243,32 +260,39 @@ class attention_evidence {
     log_sum_exp_ = memory.take<float>(What.log_sum_exp ? shape_.tokens * shape_.query_heads : 0);
   }
 
-  /// Takes the weights of one row, `query` of the step and `query_head`.
-  void take_row(const float* weights, const float* references, const softmax_state& state, std::size_t query,
-                std::size_t query_head) noexcept {
+  /// Takes the weights of a block, whose rows are those of queries `first`, ... of a kv head's query heads.
+  void take_block(const record_type& record, std::size_t kv_head, std::size_t first, std::size_t rows,
+                  std::size_t block) noexcept {
     using namespace detail;
     const std::size_t group = shape_.query_heads / shape_.kv_heads;
-    const auto row_of = [&](std::span<float> sums, std::size_t row) { return sums.data() + row * shape_.slots; };
     const std::size_t skipped = tokens_ > What.window_rows ? tokens_ - What.window_rows : 0;
-    float reference = std::numeric_limits<float>::infinity();
-    float scale = 0.0F;
-    for (std::size_t b = 0; b < shape_.slots / block_tokens; ++b) {
-      if (references[b] == std::numeric_limits<float>::infinity()) continue;
-      if (references[b] != reference) {  // else of the same tile, or of one that brought no new maximum
-        reference = references[b];
-        scale = exp_below(reference - state.max) / state.sum;
-      }
-      for (std::size_t i = b * block_tokens; i < (b + 1) * block_tokens; i += vec_width) {
-        const vec weight = load(weights + i) * splat(scale);
-        const auto add = [&](float* sums) { store(sums + i, load(sums + i) + weight); };
-        if constexpr (What.mass) add(row_of(mass_, query_head / group));
-        if constexpr (What.mass_by_query) add(row_of(mass_by_query_, query_head));
+    const auto at = [&](std::span<float> sums, std::size_t row) {
+      return sums.data() + row * shape_.slots + block * block_tokens;
+    };
+    vec mass[block_vectors] = {};
+    for (std::size_t i = 0; i < rows; ++i) {
+      const float factor = record.references_of(i)[block];
+      if (factor == 0.0F) continue;  // not read, and what weights are there is of another step
+      const std::size_t query = first + i / group;
+      const std::size_t query_head = kv_head * group + i % group;
+      const float* const weights = record.weights_of(i) + block * block_tokens;
+      for (std::size_t part = 0; part < block_vectors; ++part) {
+        const vec weight = load(weights + part * vec_width) * splat(factor);
+        const auto add = [&](float* sums) { store(sums + part * vec_width, load(sums + part * vec_width) + weight); };
+        if constexpr (What.mass) mass[part] += weight;
+        if constexpr (What.mass_by_query) add(at(mass_by_query_, query_head));
         if constexpr (What.last_row) {
-          if (query + 1 == tokens_) add(row_of(last_row_, query_head));
+          if (query + 1 == tokens_) add(at(last_row_, query_head));
         }
         if constexpr (What.window_rows > 0) {
-          if (query >= skipped) add(row_of(window_rows_, query_head * What.window_rows + query - skipped));
+          if (query >= skipped) add(at(window_rows_, query_head * What.window_rows + query - skipped));
         }
+      }
+    }
+    if constexpr (What.mass) {
+      float* const sums = at(mass_, kv_head);
+      for (std::size_t part = 0; part < block_vectors; ++part) {
+        store(sums + part * vec_width, load(sums + part * vec_width) + mass[part]);
       }
     }
   }
@@ -277,7 +301,7 @@ class attention_evidence {
   std::size_t tokens_ = 0;
   detail::arena memory_;
   std::span<float> weights_;        // [regions][queries * group][slots]
-  std::span<float> references_;     // [regions][queries * group][slots / 16]
+  std::span<float> references_;     // [regions][queries * group][stride_of(slots)]
   std::span<float> mass_;           // [kv_heads][slots]
   std::span<float> mass_by_query_;  // [query_heads][slots]
   std::span<float> last_row_;       // [query_heads][slots]

@@ -59,7 +59,7 @@ class tile_pass {
   static constexpr bool integers = key_codec::integer && !turned;
   static constexpr bool adds_integers = value_codec::integer && multiplies_bytes;
   /// For many rows keys and values are decoded once, but for integers that are multiplied as such.
-  static constexpr bool decodes_keys = !integers && !std::is_same_v<key_codec, f32> && (Many || key_codec::integer);
+  static constexpr bool decodes_keys = Many && !integers && !std::is_same_v<key_codec, f32>;
   static constexpr bool decodes_values = Many && !adds_integers && !std::is_same_v<value_codec, f32>;
   using scored_codec = std::conditional_t<decodes_keys, f32, key_codec>;
   using added_codec = std::conditional_t<decodes_values, f32, value_codec>;
@@ -229,15 +229,17 @@ class tile_pass {
     constexpr std::size_t together = score_together;
     const std::size_t turns = integers ? dim_ / 4 : turned ? dim_ / 2 : dim_;
     ahead.spread((active_ + rows_at_once - 1) / rows_at_once * ((tile.count + together - 1) / together) * turns);
-    by_groups<rows_at_once>(active_, [&]<std::size_t Rows>(std::size_t first) {
-      std::size_t b = 0;
-      for (; b + together <= tile.count; b += together) {
-        score_some<Rows, together>(blocks.data(), angles.data(), first, b, ahead);
+    // Blocks that are scored side by side stay in the first level of cache while all rows pass.
+    std::size_t b = 0;
+    const auto columns = [&]<std::size_t Blocks>() {
+      for (; b + Blocks <= tile.count; b += Blocks) {
+        by_groups<rows_at_once>(active_, [&]<std::size_t Rows>(std::size_t first) {
+          score_some<Rows, Blocks>(blocks.data(), angles.data(), first, b, ahead);
+        });
       }
-      if constexpr (together > 1) {
-        for (; b < tile.count; ++b) score_some<Rows, 1>(blocks.data(), angles.data(), first, b, ahead);
-      }
-    });
+    };
+    columns.template operator()<together>();
+    if constexpr (together > 1) columns.template operator()<1>();
   }
 
   /// Softcap and ALiBi on a row's scores.

@@ -4,7 +4,7 @@
 
 #include <cstddef>
 
-#include "kvkeep/attention/tile.hpp"
+#include "kvkeep/attention/integer_tile.hpp"
 #include "kvkeep/position/key_turning.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
@@ -18,18 +18,33 @@ KVKEEP_KERNEL void score_turned_blocks(const std::byte* const* blocks, const flo
                                        float* const* scores, prefetch_window& ahead) noexcept {
   constexpr std::size_t columns = Blocks * block_vectors;
   vec sum[Rows][columns] = {};
+  vec scale_x[columns];  // of an integer codec, for the groups that a pair's components are in
+  vec scale_y[columns];
   KVKEEP_UNROLL(2)
   for (std::size_t pair = 0; pair < turning.pairs; ++pair) {
     const std::size_t a = pair * turning.step;
     const std::size_t b = a + turning.apart;
+    if constexpr (KeyCodec::integer) {
+      if (pair == 0 || a % quant_group < turning.step || b % quant_group < turning.step) {
+        for (std::size_t j = 0; j < columns; ++j) {
+          const std::byte* const block = blocks[j / block_vectors];
+          scale_x[j] = KeyCodec::key_scales(block, dim, a / quant_group, j % block_vectors);
+          scale_y[j] = KeyCodec::key_scales(block, dim, b / quant_group, j % block_vectors);
+        }
+      }
+    }
     vec x[columns];
     vec y[columns];
     for (std::size_t j = 0; j < columns; ++j) {
       const float* const at = angles[j / block_vectors] + pair * 2 * block_tokens + j % block_vectors * vec_width;
       const vec cosine = load(at);
       const vec sine = load(at + block_tokens);
-      const vec raw_x = KeyCodec::key_vector(blocks[j / block_vectors], a, j % block_vectors);
-      const vec raw_y = KeyCodec::key_vector(blocks[j / block_vectors], b, j % block_vectors);
+      vec raw_x = KeyCodec::key_vector(blocks[j / block_vectors], a, j % block_vectors);
+      vec raw_y = KeyCodec::key_vector(blocks[j / block_vectors], b, j % block_vectors);
+      if constexpr (KeyCodec::integer) {
+        raw_x *= scale_x[j];
+        raw_y *= scale_y[j];
+      }
       x[j] = raw_x * cosine + raw_y * sine;
       y[j] = raw_y * cosine - raw_x * sine;
     }
@@ -47,7 +62,11 @@ KVKEEP_KERNEL void score_turned_blocks(const std::byte* const* blocks, const flo
     for (std::size_t r = 0; r < Rows; ++r) {
       const vec query = splat(queries[r][c]);
       for (std::size_t j = 0; j < columns; ++j) {
-        sum[r][j] += query * KeyCodec::key_vector(blocks[j / block_vectors], c, j % block_vectors);
+        vec key = KeyCodec::key_vector(blocks[j / block_vectors], c, j % block_vectors);
+        if constexpr (KeyCodec::integer) {
+          key *= KeyCodec::key_scales(blocks[j / block_vectors], dim, c / quant_group, j % block_vectors);
+        }
+        sum[r][j] += query * key;
       }
     }
   }

@@ -29,7 +29,7 @@ KVKEEP_NAMESPACE_BEGIN
 ///   scratch has room for the result; a codec that stores floats returns the block itself.
 /// * `row_bytes(d)`, `export_key / export_value(block, row, d, out)`, `import_key / import_value(in, block, row, d)`: a stored
 ///   row as ggml's bytes and back, bit for bit.
-/// * `integer`: whether kernels find integers with a scale a group of 32 components (see quantised.hpp), or floats:
+/// * `integer`: whether kernels find integers with a scale a group of 32 components, or floats. Without that scale:
 ///   `key_vector(block, c, part)`: component c of keys part * vec_width, ...; `value_vector(block, row, d, c)`: components
 ///   c, ... of a value; `value_at(block, row, d, c)`: one of them.
 template <class C>

@@ -177,6 +177,10 @@ struct basic_quantised {
                                                 std::size_t part) noexcept {
     return key_scales(block, head_dim, g, part);
   }
+  /// The integers of component c of keys part * vec_width, ..., without their scales.
+  [[nodiscard]] static detail::vec key_vector(const std::byte* block, std::size_t c, std::size_t part) noexcept {
+    return byte_of(key_quads(block, c / 4, part), c % 4);
+  }
   /// The integers of components c, ... of a value, without their scale; c is a multiple of vec_width.
   [[nodiscard]] static detail::vec value_vector(const std::byte* block, std::size_t row, std::size_t head_dim,
                                                 std::size_t c) noexcept {
