@@ -4,7 +4,6 @@ set(KVKEEP_HEADERS
     include/kvkeep/attention/attend.hpp
     include/kvkeep/attention/attend_types.hpp
     include/kvkeep/attention/evidence.hpp
-    include/kvkeep/attention/exp.hpp
     include/kvkeep/attention/integer_tile.hpp
     include/kvkeep/attention/key_span.hpp
     include/kvkeep/attention/prefetch.hpp
@@ -44,9 +43,11 @@ set(KVKEEP_HEADERS
     include/kvkeep/core/thread_executor.hpp
     include/kvkeep/core/top_k.hpp
     include/kvkeep/core/types.hpp
+    include/kvkeep/detail/exp.hpp
     include/kvkeep/detail/simd.hpp
     include/kvkeep/kvkeep.hpp
     include/kvkeep/policy/dense.hpp
+    include/kvkeep/policy/evidence/surprisals.hpp
     include/kvkeep/policy/interval_eviction.hpp
     include/kvkeep/policy/lm_infinite.hpp
     include/kvkeep/policy/parameter.hpp
@@ -60,7 +61,9 @@ set(KVKEEP_HEADERS
     include/kvkeep/policy/retain/recent.hpp
     include/kvkeep/policy/retain/sampled.hpp
     include/kvkeep/policy/retain/sinks.hpp
+    include/kvkeep/policy/retain/top.hpp
     include/kvkeep/policy/select/read_all.hpp
+    include/kvkeep/policy/sir_llm.hpp
     include/kvkeep/policy/sliding_window.hpp
     include/kvkeep/policy/spec.hpp
     include/kvkeep/policy/streaming_llm.hpp

@@ -71,7 +71,7 @@ attention_case load_attention_case(const json& file) {
 
   std::size_t next = 0;
   for (const json& step : list_field(file, "steps")) {
-    if (text_field(step, "op") != "append") continue;
+    if (const std::string op = text_field(step, "op"); op != "append" && op != "round") continue;
     const std::size_t count = count_field(step, "token_count");
     require(count_field(step, "token_begin") == next && count >= 1 && count <= out.tokens - next,
             "the step at token {} does not continue the stream", next);

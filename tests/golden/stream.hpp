@@ -43,11 +43,12 @@ template <class Policy>
 
 /// Runs a step of n tokens of which the first `kept` stay, and returns what each of the n reads.
 template <class Policy>
-std::vector<query_reads> feed(kvkeep::planner<Policy>& plan, std::size_t n, std::size_t kept) {
+std::vector<query_reads> feed(kvkeep::planner<Policy>& plan, std::size_t n, std::size_t kept,
+                              const kvkeep::commit_evidence& evidence = {}) {
   std::vector<query_reads> out;
   plan.begin(n);
   for (std::size_t query = 0; query < n; ++query) out.push_back(reads_of(plan, query));
-  plan.commit(kept);
+  plan.commit(kept, evidence);
   return out;
 }
 template <class Policy>
@@ -102,7 +103,7 @@ class stream {
         plan_(kvkeep::make_planner(data.shape, policy, {.max_step = longest(data)})) {}
 
   /// Appends the next tokens, compares their outputs with the file's and returns what each query read.
-  std::vector<query_reads> append(std::size_t count) {
+  std::vector<query_reads> append(std::size_t count, const kvkeep::commit_evidence& evidence = {}) {
     const kvkeep::model_shape& s = data_.shape;
     const std::size_t query_row = s.query_heads * s.head_dim;
     const std::size_t kv_row = s.kv_heads * s.head_dim;
@@ -112,10 +113,10 @@ class stream {
                 {data_.k.data() + next_ * kv_row, count, s.kv_heads, s.head_dim},
                 {data_.v.data() + next_ * kv_row, count, s.kv_heads, s.head_dim},
                 {out.data(), count, s.query_heads, s.head_dim});
-    step.commit();
+    step.commit(evidence);
     compare_outputs(data_, next_, count, out, counted_);
     next_ += count;
-    std::vector<query_reads> reads = feed(plan_, count);
+    std::vector<query_reads> reads = feed(plan_, count, count, evidence);
     agree();
     return reads;
   }

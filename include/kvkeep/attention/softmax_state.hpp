@@ -10,7 +10,7 @@
 #include <limits>
 #include <span>
 
-#include "kvkeep/attention/exp.hpp"
+#include "kvkeep/detail/exp.hpp"
 #include "kvkeep/core/config.hpp"
 
 KVKEEP_NAMESPACE_BEGIN

@@ -11,7 +11,7 @@
 #include <type_traits>
 
 #include "kvkeep/attention/attend_types.hpp"
-#include "kvkeep/attention/exp.hpp"
+#include "kvkeep/detail/exp.hpp"
 #include "kvkeep/attention/turned_tile.hpp"
 
 KVKEEP_NAMESPACE_BEGIN

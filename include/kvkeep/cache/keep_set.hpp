@@ -30,6 +30,7 @@ class keep_set<std::tuple<Rules...>> {
 
   static constexpr bool any_surprisal = (wants_surprisal<Rules> || ...);
   static constexpr bool any_rank = (ranks<Rules> || ...);
+  static constexpr bool any_end_step = (has_end_step<Rules> || ...);
   static constexpr bool any_refuses = (refuses<Rules> || ...);
   static constexpr bool runs = (leaves_runs<Rules> && ...);
   static constexpr kvkeep::scope finest = (std::max)({scope_of<Rules>()...});
@@ -62,14 +63,18 @@ class keep_set<std::tuple<Rules...>> {
   [[nodiscard]] shares full_shares(const unit_place& place) const {
     return std::apply([&](const auto&... rule) { return shares{share_of(rule, place)...}; }, rules_);
   }
-  /// Shares without what n coming tokens take: the share written last pays first. What cannot be paid is left out.
+  /// Shares without what n coming tokens take: the share written last pays first, but for those that say they do. What
+  /// cannot be paid is left out.
   [[nodiscard]] shares reduced_shares(shares all, std::size_t n) const {
     constexpr std::array<bool, count> paying{pays<Rules>...};
-    for (std::size_t r = count; r-- > 0;) {
-      if (!paying[r]) continue;
-      const std::size_t paid = (std::min)(n, all[r]);
-      all[r] -= paid;
-      n -= paid;
+    constexpr std::array<bool, count> at_once{pays_first<Rules>...};
+    for (const bool first : {true, false}) {
+      for (std::size_t r = count; r-- > 0;) {
+        if (!paying[r] || at_once[r] != first) continue;
+        const std::size_t paid = (std::min)(n, all[r]);
+        all[r] -= paid;
+        n -= paid;
+      }
     }
     return all;
   }
@@ -104,7 +109,11 @@ class keep_set<std::tuple<Rules...>> {
     std::fill_n(taken_.begin(), tokens, std::uint8_t{0});
     list<Place, Where> seen{tokens, fresh, first_position_, unit, place, where, 0, tokens};
     std::size_t taken = 0;
-    each_rule([&]<std::size_t R>() { taken += mark_rule<R>(all[R], seen); });
+    std::size_t due = 0;  // shares of the rules so far
+    each_rule([&]<std::size_t R>() {
+      due += all[R];
+      taken += mark_rule<R>(fills<rule_at<R>> ? due - taken : all[R], seen);
+    });
     return tokens - taken;
   }
   /// Marks all of `tokens` tokens as kept.
@@ -146,6 +155,15 @@ class keep_set<std::tuple<Rules...>> {
       if constexpr (has_end_turn<rule_at<R>>) {
         auto& column = std::get<R>(columns_)[index(s)];
         column = std::get<R>(rules_).end_turn(column);
+      }
+    });
+  }
+
+  void end_step(slot s) {
+    each_rule([&]<std::size_t R>() {
+      if constexpr (has_end_step<rule_at<R>>) {
+        auto& column = std::get<R>(columns_)[index(s)];
+        column = std::get<R>(rules_).end_step(column);
       }
     });
   }

@@ -79,7 +79,8 @@ class planner {
 
   // A step.
 
-  /// Plans a step of n tokens, 1 .. max_step. Errors: a step is open; n out of range; the tokens do not fit.
+  /// Plans a step of n tokens, 1 .. max_step. Errors: a step is open; n out of range; the tokens do not fit; somebody would
+  /// have to leave for the second token or a later one, and who depends on evidence that only commit brings.
   [[nodiscard]] result<void> try_begin(std::size_t n);
   [[nodiscard]] result<void> try_begin(std::size_t n, may_shorten_t) { return try_begin(n); }
   [[nodiscard]] bool open() const noexcept { return step_ != 0; }
@@ -210,6 +211,8 @@ class planner {
   /// Marks what before_step keeps of the tokens held when n come.
   std::size_t mark_for_coming(std::size_t unit, std::size_t n);
   [[nodiscard]] result<void> check_room(std::size_t n) const;
+  /// An error where somebody leaves for the second token of a step or a later one.
+  [[nodiscard]] result<void> check_told(std::size_t n) const;
   void plan_deaths(std::size_t unit, std::size_t n);
   void add_death(std::size_t unit, slot s, std::size_t query) noexcept;
   void forget_deaths(std::size_t unit) noexcept;

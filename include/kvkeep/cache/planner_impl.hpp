@@ -84,17 +84,32 @@ result<void> planner<Policy>::try_begin(std::size_t n) {
       (schedule_.when == schedule::act::before_step && schedule_.too_large == schedule::overflow::refuse)) {
     if (auto ok = check_room(n); !ok) return ok;
   }
-  if (keep_type::any_surprisal && schedule_.when == schedule::act::each_token && n > 1) {
-    return detail::make_error(
-        errc::invalid_argument, "n",
-        fmt::format("n = {}; allowed: 1: a rule ranked by evidence acts each_token in steps of one token", n));
-  }
   for (std::size_t u = 0; u < units_; ++u) table_.take(u, n, next_);
   step_ = n;
   rollback undo{this};  // a user's rule may throw
   for (std::size_t u = 0; u < units_; ++u) plan_deaths(u, n);
+  if (keep_type::any_surprisal && schedule_.when == schedule::act::each_token) {
+    if (auto ok = check_told(n); !ok) return ok;
+  }
   undo.of = nullptr;
   return {};
+}
+
+template <class Policy>
+result<void> planner<Policy>::check_told(std::size_t n) const {
+  std::size_t most = n;  // tokens of the step until somebody's place depends on what is told of those before
+  for (const plan_memory& memory : plans_) {
+    for (const death& d : memory.deaths.first(memory.dying)) {
+      if (d.query > 0) most = (std::min)(most, std::size_t{d.query});
+    }
+  }
+  if (most == n) return {};
+  return detail::make_error(
+      errc::capacity, "n",
+      fmt::format(
+          "n = {}; allowed: 1 .. {}: a rule ranked by evidence decides who leaves for a token once it is told of "
+          "those before, at commit; reserve({}) makes room for all of them at once",
+          n, most, n));
 }
 
 template <class Policy>
@@ -122,16 +137,19 @@ void planner<Policy>::plan_deaths(std::size_t unit, std::size_t n) {
     const auto place = [&](std::size_t i) { return table_.at(alive_[i]); };
     const auto where = [&](std::size_t i) { return alive_[i]; };
     std::size_t living = u.held;
+    std::size_t told = u.held;  // of the living, those held before the step
     std::copy_n(u.order.begin(), living, alive_.begin());
     keep_.begin_states(unit);
     for (std::size_t t = 0; t < n; ++t) {
       alive_[living++] = u.order[u.held + t];
       keep_.advance_states(unit, coming(t));
       if (keep_.keeps_whole(all, living)) continue;
-      if (keep_.mark(unit, all, living, living - 1, place, where) == 0) continue;
+      if (keep_.mark(unit, all, living, told, place, where) == 0) continue;
       detail::gap_closer stay{alive_};
+      const std::size_t held = told;
       keep_.each_dropped(living, [&](std::size_t i) {
         add_death(unit, alive_[i], t);
+        if (i < held) --told;
         stay.keep_until(i);
       });
       stay.keep_until(living);
@@ -191,6 +209,9 @@ result<void> planner<Policy>::commit_quietly(std::size_t count, const commit_evi
   next_ += static_cast<position>(count);
   for (std::size_t u = 0; u < units_; ++u) {
     keep_.keep_states(u);
+    if constexpr (keep_type::any_end_step) {
+      for (const slot s : table_.unit(u).tokens()) keep_.end_step(s);
+    }
     forget_deaths(u);
     apply(u, table_.unit(u).held + count, table_.unit(u).held + written);
   }

@@ -50,6 +50,15 @@ struct number_parameter {
   std::string_view meaning;
 };
 
+/// A number greater than 0, up to 1.
+template <class Preset>
+struct fraction_parameter {
+  std::string_view name;
+  double Preset::*member;
+  std::string_view meaning;
+};
+inline constexpr std::string_view fraction_range = "greater than 0, up to 1";
+
 /// One of a few names.
 template <class Preset, class Enum, std::size_t N>
 struct choice_parameter {
@@ -76,6 +85,12 @@ template <class Preset>
 template <class Preset>
 [[nodiscard]] result<void> check_parameter(const Preset&, const number_parameter<Preset>&) {
   return {};
+}
+template <class Preset>
+[[nodiscard]] result<void> check_parameter(const Preset& preset, const fraction_parameter<Preset>& p) {
+  const double value = preset.*(p.member);
+  if (value > 0.0 && value <= 1.0) return {};
+  return bad_argument(p.name, value, fraction_range);
 }
 template <class Preset, class Enum, std::size_t N>
 [[nodiscard]] result<void> check_parameter(const Preset& preset, const choice_parameter<Preset, Enum, N>& p) {

@@ -18,6 +18,8 @@
 //   bool claims(const held_token&) const;             // optional: only these tokens; default all
 //   double rank(const held_token&) const;             // optional: the highest stay, ties: the older; default: the newest stay
 //   static constexpr bool pays = true;                // optional: false if reserve() may not take from its share
+//   static constexpr bool pays_first = true;          // optional: reserve() takes from its share before all others
+//   static constexpr bool fills = true;               // optional: takes the places, too, that the rules before it left
 //   static constexpr bool leaves_runs = true;         // optional: what it takes is a few ranges of consecutive tokens
 //   position oldest() const;                          // optional: largest age + 1 of what it takes while nothing is erased
 //   std::size_t unbounded_first() const;              // optional: instead, takes only tokens whose index is below, at any age
@@ -29,6 +31,8 @@
 //   column admit(float evidence) const;               // the column of a token when its evidence arrives (at commit)
 //   double rank(const held_token&, column) const;     // instead of rank(const held_token&)
 //   column end_turn(column) const;                    // optional: what end_turn() makes of it (decay)
+//   column end_step(column) const;                    // optional: what a committed step makes of it, for the tokens held
+//                                                     // before the step, once it is decided who leaves
 //   using state = ...;                                // optional: what it remembers of a unit, trivially copyable
 // With a state, the rule also has
 //   state advance(state, const held_token&) const;    // the state after one more token (its index and held are 0);
@@ -71,8 +75,10 @@ struct held_token {
 enum class scope : std::uint8_t { sequence, layer, kv_head };
 
 // Evidence: what a rule must be told, and who tells it.
-struct no_evidence {};     ///< positions are enough
-struct surprisal {};       ///< -ln P(token | before), one a token: the caller, at commit({.surprisals = ...})
+struct no_evidence {};  ///< positions are enough
+struct surprisal {      ///< -ln P(token | before), one a token: the caller, at commit({.surprisals = ...})
+  double decay = 1.0;   ///< of rules that forget: what end_turn() multiplies it by; greater than 0, up to 1
+};
 struct attention_mass {};  ///< softmax weights summed over queries, by key: the kernel
 struct last_query_row {};  ///< the softmax weights of the newest query: the kernel
 struct window_rows {};     ///< the softmax weights of the newest queries: the kernel

@@ -8,6 +8,7 @@
 #include "kvkeep/policy/interval_eviction.hpp"
 #include "kvkeep/policy/lm_infinite.hpp"
 #include "kvkeep/policy/random_eviction.hpp"
+#include "kvkeep/policy/sir_llm.hpp"
 #include "kvkeep/policy/sliding_window.hpp"
 #include "kvkeep/policy/streaming_llm.hpp"
 
@@ -15,7 +16,7 @@ KVKEEP_NAMESPACE_BEGIN
 
 /// Any preset, by value. any_policy (policy/spec.hpp) holds one.
 using any_preset = std::variant<dense, sliding_window, streaming_llm, streaming_llm::published, streaming_llm::settled,
-                                lm_infinite, random_eviction, interval_eviction>;
+                                lm_infinite, sir_llm, sir_llm::published, random_eviction, interval_eviction>;
 
 KVKEEP_NAMESPACE_END
 

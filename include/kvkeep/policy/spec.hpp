@@ -82,6 +82,10 @@ template <class Preset>
 [[nodiscard]] std::string parameter_text(const Preset& preset, const number_parameter<Preset>& p) {
   return fmt::format("{}", preset.*(p.member));
 }
+template <class Preset>
+[[nodiscard]] std::string parameter_text(const Preset& preset, const fraction_parameter<Preset>& p) {
+  return fmt::format("{}", preset.*(p.member));
+}
 template <class Preset, class Enum, std::size_t N>
 [[nodiscard]] std::string parameter_text(const Preset& preset, const choice_parameter<Preset, Enum, N>& p) {
   for (const auto& [text, value] : p.choices) {
@@ -90,7 +94,13 @@ template <class Preset, class Enum, std::size_t N>
   return "?";
 }
 
-/// The range of a parameter that is a number.
+/// Whether a parameter is a fraction_parameter.
+template <class P>
+inline constexpr bool is_fraction = false;
+template <class Preset>
+inline constexpr bool is_fraction<fraction_parameter<Preset>> = true;
+
+/// The range of a parameter that is a count or another whole number.
 struct number_range {
   std::uint64_t least;
   std::uint64_t most;
@@ -109,10 +119,19 @@ template <class P>
     std::string all;
     for (const auto& [text, value] : p.choices) all += (all.empty() ? "" : " | ") + std::string(text);
     return all;
+  } else if constexpr (is_fraction<P>) {
+    return std::string(fraction_range);
   } else {
     const number_range range = range_of(p);
     return fmt::format("{} .. {}", range.least, range.most);
   }
+}
+
+/// Reads the whole of a text as a number.
+template <class Number>
+[[nodiscard]] bool read_number(std::string_view text, Number& out) {
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), out);
+  return failure == std::errc{} && end == text.data() + text.size();
 }
 
 /// Sets a parameter from text; an error names it, the text and what is allowed.
@@ -125,6 +144,13 @@ template <class Preset, class P>
       return {};
     }
     return bad_argument(p.name, text, allowed_text(p));
+  } else if constexpr (is_fraction<P>) {
+    double value = 0.0;
+    if (!read_number(text, value) || !(value > 0.0 && value <= 1.0)) {
+      return bad_argument(p.name, text, allowed_text(p));
+    }
+    preset.*(p.member) = value;
+    return {};
   } else {
     if constexpr (requires { p.otherwise; }) {
       if (text == p.otherwise) {
@@ -134,8 +160,7 @@ template <class Preset, class P>
     }
     const number_range range = range_of(p);
     std::uint64_t value = 0;
-    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (failure != std::errc{} || end != text.data() + text.size() || value < range.least || value > range.most) {
+    if (!read_number(text, value) || value < range.least || value > range.most) {
       return bad_argument(p.name, text, allowed_text(p));
     }
     using number = std::remove_cvref_t<decltype(preset.*(p.member))>;

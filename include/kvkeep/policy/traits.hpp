@@ -113,6 +113,14 @@ concept has_end_turn = has_column<R> && requires(const R rule, column_t<R> c) {
   { rule.end_turn(c) } -> std::convertible_to<column_t<R>>;
 };
 template <class R>
+concept mentions_end_step = requires {
+  &R::end_step;
+};
+template <class R>
+concept has_end_step = has_column<R> && requires(const R rule, column_t<R> c) {
+  { rule.end_step(c) } -> std::convertible_to<column_t<R>>;
+};
+template <class R>
 concept advances = requires(const R rule, const state_t<R>& s, const held_token& t) {
   { rule.advance(s, t) } -> std::convertible_to<state_t<R>>;
 };
@@ -139,6 +147,14 @@ concept shares_by_place = requires(const R rule, const unit_place& place) {
 template <class R>
 inline constexpr bool pays = !requires {
   requires !R::pays;
+};
+template <class R>
+inline constexpr bool pays_first = requires {
+  requires R::pays_first;
+};
+template <class R>
+inline constexpr bool fills = requires {
+  requires R::fills;
 };
 template <class R>
 inline constexpr bool leaves_runs = requires {
@@ -201,6 +217,11 @@ struct explain_retain_rule {
   static_assert(
       !mentions_end_turn<R> || has_end_turn<R>,
       "kvkeep: a retain rule's `end_turn` must be `column end_turn(column) const`; see kvkeep/policy/policy.hpp");
+  static_assert(
+      !mentions_end_step<R> || has_end_step<R>,
+      "kvkeep: a retain rule's `end_step` must be `column end_step(column) const`; see kvkeep/policy/policy.hpp");
+  static_assert(pays<R> || !pays_first<R>,
+                "kvkeep: a retain rule that does not pay cannot pay first; see kvkeep/policy/policy.hpp");
   static_assert(!has_state<R> || (std::is_trivially_copyable_v<state_t<R>> && advances<R>),
                 "kvkeep: a retain rule with a trivially copyable `state` needs `state advance(state, const "
                 "kvkeep::held_token&) const`; see kvkeep/policy/policy.hpp");

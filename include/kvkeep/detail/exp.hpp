@@ -1,8 +1,8 @@
 // exp_below: e^x for x <= 0, of one number or of a vector.
 //
 // Relative error below 2e-7; 0 below -87 (where the result would be denormal), NaN for NaN, 1 for 0.
-#ifndef KVKEEP_ATTENTION_EXP_HPP
-#define KVKEEP_ATTENTION_EXP_HPP
+#ifndef KVKEEP_DETAIL_EXP_HPP
+#define KVKEEP_DETAIL_EXP_HPP
 
 #include <bit>
 #include <cstdint>
