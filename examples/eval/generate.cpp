@@ -103,9 +103,15 @@ void generate(const generate_options& options, const std::function<void(std::str
   std::for_each(prompt.begin() + 1, prompt.end(), show);
 
   matrix states;  // [tokens of the last step, hidden]
+  stream_surprisals surprisals(model);
+  const auto run_step = [&](std::span<const token> tokens) {
+    return run_model_step(model, cache, tokens, options.policy,
+                          [&](const matrix& made) { return surprisals.next(tokens, made); });
+  };
+  const std::size_t chunk = tokens_at_once(policy, prompt_chunk);
   for (std::span<const token> rest(prompt); !rest.empty();) {
-    const std::size_t count = std::min(prompt_chunk, rest.size());
-    states = run_model_step(model, cache, rest.first(count), options.policy);
+    const std::size_t count = std::min(chunk, rest.size());
+    states = run_step(rest.first(count));
     rest = rest.subspan(count);
   }
   matrix logits;  // [1, vocabulary]
@@ -118,7 +124,7 @@ void generate(const generate_options& options, const std::function<void(std::str
     if (made == options.tokens) {
       break;
     }
-    states = run_model_step(model, cache, {&next, 1}, options.policy);
+    states = run_step({&next, 1});
   }
   print(text.finish());
 }

@@ -41,8 +41,24 @@ kvkeep::any_cache make_model_cache(const llama_config& config, const kvkeep::any
   return value_or_fail(kvkeep::try_make_cache(shape, policy, options), spec);
 }
 
+std::size_t tokens_at_once(const kvkeep::any_policy& policy, std::size_t chunk) {
+  return policy.visit([&](const auto& preset) {
+    using planner = kvkeep::planner<std::remove_cvref_t<decltype(preset)>>;
+    return planner::wants_surprisals && planner::when_type::chunk_invariant ? std::size_t{1} : chunk;
+  });
+}
+
+stream_surprisals::stream_surprisals(const llama& model) : model_(model), stream_(model.config().vocabulary) {}
+
+std::span<const float> stream_surprisals::next(std::span<const token> tokens, const matrix& states) {
+  model_.logits(states, 0, tokens.size(), logits_);
+  values_.resize(tokens.size());
+  stream_.push({logits_.data(), tokens.size(), model_.config().vocabulary}, tokens, values_);
+  return values_;
+}
+
 matrix run_model_step(const llama& model, kvkeep::any_cache& cache, std::span<const token> tokens,
-                      const std::string& spec) {
+                      const std::string& spec, const tell_function& tell) {
   const std::size_t query_heads = model.config().query_heads;
   const std::size_t kv_heads = model.config().kv_heads;
   const std::size_t head_dim = model.config().head_dim;
@@ -58,7 +74,11 @@ matrix run_model_step(const llama& model, kvkeep::any_cache& cache, std::span<co
     check(step.try_attend(layer, queries, keys, values, attended, model.executor()), spec);
   };
   matrix states = model.hidden_states(tokens, attend);
-  check(step.try_commit(), spec);
+  if (cache.wants_surprisals()) {
+    check(step.try_commit({.surprisals = tell(states)}), spec);
+  } else {
+    check(step.try_commit(), spec);
+  }
   return states;
 }
 

@@ -7,9 +7,11 @@
 #include <kvkeep/kvkeep.hpp>
 
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace kvkeep_eval {
 
@@ -35,9 +37,32 @@ void check_room(const kvkeep::any_policy& policy, std::size_t tokens, const std:
                                                  std::size_t max_step, std::size_t threads, const std::string& spec,
                                                  kvkeep::drop_listener on_drop = {});
 
+// The tokens of the longest step that a policy can take at any time, of `chunk` that are offered: a rule that ranks by
+// evidence decides token by token.
+[[nodiscard]] std::size_t tokens_at_once(const kvkeep::any_policy& policy, std::size_t chunk);
+
+// What a step's tokens are worth, [tokens], from the states after the last norm, [tokens, hidden]. Called only where the
+// policy asks.
+using tell_function = std::function<std::span<const float>(const matrix& states)>;
+
 // Runs the model over one step of tokens with the cache as its attention; [tokens, hidden].
 [[nodiscard]] matrix run_model_step(const llama& model, kvkeep::any_cache& cache, std::span<const token> tokens,
-                                    const std::string& spec);
+                                    const std::string& spec, const tell_function& tell);
+
+// The surprisals of a stream of tokens that one model reads, step by step. Refers to the model.
+class stream_surprisals {
+ public:
+  explicit stream_surprisals(const llama& model);
+
+  // Those of the next tokens, [tokens], from their states, [tokens, hidden]. Valid until the next call.
+  [[nodiscard]] std::span<const float> next(std::span<const token> tokens, const matrix& states);
+
+ private:
+  const llama& model_;
+  kvkeep::surprisal_stream stream_;
+  matrix logits_;              // [tokens, vocabulary]
+  std::vector<float> values_;  // [tokens]
+};
 
 }  // namespace kvkeep_eval
 

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <utility>
 #include <vector>
@@ -127,15 +128,33 @@ void run_policy(const run_input& input, const kvkeep::any_policy& policy, std::s
   const peak_memory peak;
   kvkeep::any_cache cache =
       make_model_cache(input.model.config(), policy, input.chunk, input.model.threads(), spec, watch);
-  matrix logits;  // [<= logit_rows, vocabulary]
+  const std::size_t chunk = tokens_at_once(policy, input.chunk);
+  matrix logits;                  // [<= logit_rows, vocabulary]
+  std::vector<float> surprisals;  // [tokens of a step]
 
   const stopwatch run;
   while (record.tokens < tokens && !(input.stop && input.stop())) {
     const std::size_t first = record.tokens;
-    const std::size_t count = std::min(input.chunk, tokens - first);
+    const std::size_t count = std::min(chunk, tokens - first);
     const stopwatch step;
-    const matrix states = run_model_step(input.model, cache, input.stream.subspan(first, count), spec);
-    add_losses(input, states, first, logits, spec, record.losses);
+    bool measured = false;
+    const auto measure = [&](const matrix& states) {
+      add_losses(input, states, first, logits, spec, record.losses);
+      measured = true;
+    };
+    // A token's surprisal is the loss of the query before it; nobody predicted the first of the stream.
+    const auto tell = [&](const matrix& states) -> std::span<const float> {
+      measure(states);
+      surprisals.resize(count);
+      for (std::size_t i = 0; i < count; ++i) {
+        surprisals[i] = first + i == 0 ? std::numeric_limits<float>::infinity() : record.losses[first + i - 1];
+      }
+      return surprisals;
+    };
+    const matrix states = run_model_step(input.model, cache, input.stream.subspan(first, count), spec, tell);
+    if (!measured) {
+      measure(states);
+    }
     record.steps.push_back({first, static_cast<float>(step.seconds() * 1e3)});
     record.tokens = first + count;
     memory.step_done(first, record);
@@ -175,7 +194,7 @@ void run_recompute(const run_input& input, std::size_t window, std::size_t every
     const std::size_t end = at + 1;
     check(cache.try_clear(), spec);
     for (std::size_t first = end - std::min(window, end); first < end; first += chunk) {
-      states = run_model_step(input.model, cache, input.stream.subspan(first, std::min(chunk, end - first)), spec);
+      states = run_model_step(input.model, cache, input.stream.subspan(first, std::min(chunk, end - first)), spec, {});
     }
     input.model.logits(states, static_cast<std::size_t>(states.rows()) - 1, 1, logits);
     record.losses[at] = finite_loss(logits, 0, input.stream[end], at, spec);

@@ -49,6 +49,7 @@ class cache_interface {
                                           std::span<float> value) const = 0;
   [[nodiscard]] virtual position next_position() const noexcept = 0;
   [[nodiscard]] virtual const cache_bytes& bytes() const noexcept = 0;
+  [[nodiscard]] virtual bool wants_surprisals() const noexcept = 0;
 };
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
@@ -93,6 +94,7 @@ class cache_model final : public cache_interface {
   }
   position next_position() const noexcept override { return core_->plan.next_position(); }
   const cache_bytes& bytes() const noexcept override { return bytes_; }
+  bool wants_surprisals() const noexcept override { return core_type::planner_type::wants_surprisals; }
 
  private:
   std::unique_ptr<core_type> core_;
@@ -135,6 +137,8 @@ class any_cache {
   }
   [[nodiscard]] position next_position() const noexcept { return cache_->next_position(); }
   [[nodiscard]] const cache_bytes& bytes() const noexcept { return cache_->bytes(); }
+  /// Whether commit must be told surprisals; where not, it must not be.
+  [[nodiscard]] bool wants_surprisals() const noexcept { return cache_->wants_surprisals(); }
 
 #if KVKEEP_EXCEPTIONS
   [[nodiscard]] any_step begin(std::size_t n) { return detail::unwrap(try_begin(n)); }
