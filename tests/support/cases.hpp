@@ -278,6 +278,27 @@ void for_each_policy_with_surprisals(position first, const F& f) {
   f("surprising without a window",
     policy{keep{sinks{2}, most_surprising{}}, read_all{}, cache_distance{}, each_token{}},
     told(false, words::act::each_token, 0), std::size_t{9});
+  f("sir_llm", sir_llm{.sinks = 2, .window = 6, .count = 9, .decay = 0.5}, told(false, words::act::each_token),
+    std::size_t{15});
+  {
+    const auto m = std::make_shared<memory>();
+    words w = sinks_and_window(first, 0, 0);
+    w.capacity = 2 + 12 + 14;
+    w.when = words::act::before_step;
+    w.remembered = m;
+    w.keep = [=](const positions& list, std::size_t less) {
+      positions kept = surprising_of(list, 14 - std::min(less, std::size_t{14}), *m, false);
+      const auto add = [&](std::size_t i) {
+        if (std::find(kept.begin(), kept.end(), list[i]) == kept.end()) kept.push_back(list[i]);
+      };
+      for (std::size_t i = 0; i < std::min<std::size_t>(2, list.size()); ++i) add(i);
+      for (std::size_t i = list.size(); i-- > 1 && kept.size() < 28 - less;) add(i);
+      std::sort(kept.begin(), kept.end());
+      return kept;
+    };
+    w.fades = false;
+    f("sir_llm::published", sir_llm::published{.start = 2, .recent = 12, .entropies = 14}, w, std::size_t{26});
+  }
   const streaming_llm::published::when before{streaming_llm::published::orders::evict_then_append};
   f("surprising, before_step", rules(most_surprising{}, before), told(false, words::act::before_step), std::size_t{15});
   f("fading, before_step", rules(fading{}, before), told(true, words::act::before_step), std::size_t{15});

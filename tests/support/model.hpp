@@ -38,6 +38,8 @@ struct words {
   /// Distance of the key at `key` for the query at `query` that reads `newer` newer keys.
   std::function<position(position query, position key, position newer)> distance;
   std::size_t capacity = 0;
+  /// Whether end_turn() halves what is remembered.
+  bool fades = true;
   /// What `keep` may look at; set where a rule remembers.
   std::shared_ptr<memory> remembered{};
 };
@@ -115,7 +117,7 @@ class stream_model {
     std::erase_if(held_, [&](position p) { return p >= first && p < last; });
   }
   void end_turn() {
-    if (policy_.remembered == nullptr) return;
+    if (policy_.remembered == nullptr || !policy_.fades) return;
     for (auto& [at, value] : policy_.remembered->told) value /= 2;
   }
   void clear() {

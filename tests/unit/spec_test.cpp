@@ -34,6 +34,10 @@ TEST(Spec, ParsesAndPrints) {
   EXPECT_EQ(spec_of("random:seed=18446744073709551615,count=0"),
             "random:sinks=4,window=256,count=0,seed=18446744073709551615");
   EXPECT_EQ(spec_of("interval:window=1,count=508"), "interval:sinks=4,window=1,count=508");
+  EXPECT_EQ(spec_of("sir_llm"), "sir_llm:sinks=4,window=1000,count=1000,decay=1");
+  EXPECT_EQ(spec_of("sir_llm:decay=0.7,window=0"), "sir_llm:sinks=4,window=0,count=1000,decay=0.7");
+  EXPECT_EQ(spec_of("sir_llm_published:decay=1e-3"),
+            "sir_llm_published:start=4,recent=1000,entropies=1000,decay=0.001");
   for (const auto& spec : kvkeep::policy_specs()) {
     const std::string whole = spec_of(spec.name, {.max_tokens = 9});
     EXPECT_EQ(spec_of(whole), whole) << "what is printed parses to the same";
@@ -53,6 +57,11 @@ TEST(Spec, NamesEveryMistake) {
         "streaming_llm:window=0x10"}) {
     EXPECT_EQ(fault_of(bad), "window") << bad;
     EXPECT_NE(spec_of(bad).find("allowed: 1 .. 2147483647"), std::string::npos) << spec_of(bad);
+  }
+  for (const char* const bad : {"0", "-0.5", "1.5", "nan", "inf", "0.5x", "1e-400", " 1"}) {
+    const std::string spec = fmt::format("sir_llm:decay={}", bad);
+    EXPECT_EQ(fault_of(spec), "decay") << bad;
+    EXPECT_NE(spec_of(spec).find("allowed: greater than 0, up to 1"), std::string::npos) << spec_of(spec);
   }
   EXPECT_EQ(fault_of("streaming_llm:window=3,window=3"), "window");
   EXPECT_EQ(fault_of("streaming_llm:sinks=0,window=0"), "window");
