@@ -377,6 +377,35 @@ TYPED_TEST(Kernel, TurnsRawKeysAsItReadsThem) {
   }
 }
 
+TYPED_TEST(Kernel, SpansOfNoRowsAreNothing) {
+  using key = typename TypeParam::key;
+  using value = typename TypeParam::value;
+  const std::size_t dim = 64;
+  lane_fixture<key, value> f(dim, 2, 20, 3);
+  for (const std::size_t queries : {1U, 6U}) {
+    workplace<key, value> work(queries, 2, dim, false);
+    std::vector<key_span> spans;
+    for (std::uint32_t b = 0; b < 20; ++b) spans.push_back({0, b, 0});
+    const auto attended = [&] {
+      std::vector<std::vector<float>> rows(queries);
+      std::vector<query_run> runs;
+      dice random(7);
+      for (std::size_t q = 0; q < queries; ++q) {
+        for (std::size_t i = 0; i < 2 * dim; ++i) rows[q].push_back(random.normal() / 8);
+        for (std::size_t g = 0; g < 2; ++g) work.states[q * 2 + g].clear();
+        runs.push_back({spans, rows[q].data(), std::span<softmax_state>(work.states).subspan(q * 2, 2), {}});
+      }
+      attend(f.store.view(0), std::span<const query_run>(runs), {}, work.scratch);
+      std::vector<float> sums;
+      for (std::size_t i = 0; i < queries * 2; ++i) sums.push_back(work.states[i].sum);
+      return sums;
+    };
+    EXPECT_EQ(attended(), std::vector<float>(queries * 2, 0.0F));
+    spans[19].mask = 0xFFFF;
+    for (const float sum : attended()) EXPECT_GT(sum, 0.0F);
+  }
+}
+
 TYPED_TEST(Kernel, RoundsTheQueryWithinItsBound) {
   using key = typename TypeParam::key;
   using value = typename TypeParam::value;

@@ -17,7 +17,7 @@ constexpr std::size_t dim = 128;
 constexpr std::size_t group = 32;
 constexpr std::size_t rows = 4000;
 
-enum class data { normal, student_t, outliers };
+enum class data { normal, student_t, outliers, small };
 
 /// Student's t with 3 degrees of freedom: heavy tails.
 float student_t(dice& random) {
@@ -32,6 +32,9 @@ float student_t(dice& random) {
 std::vector<float> row_of(data kind, dice& random) {
   std::vector<float> row(dim);
   for (float& x : row) x = kind == data::student_t ? student_t(random) : random.normal();
+  if (kind == data::small) {
+    for (std::size_t c = 0; c < dim; ++c) row[c] *= std::pow(10.0F, -2.0F - static_cast<float>(c / group));  // to 1e-5
+  }
   if (kind == data::outliers) {
     for (std::size_t g = 0; g < dim; g += group) row[g + random.between(0, group - 1)] *= 50.0F;
   }
@@ -42,17 +45,18 @@ std::vector<float> row_of(data kind, dice& random) {
 ///
 /// A half has 11 significant bits, a bfloat16 has 8: half of the last one. int8 rounds to multiples of top / 127, int4 to
 /// multiples of top / 8 between -top and 7/8 top, so that what lies beyond 7.5/8 top on the other side of zero is clipped and
-/// up to a whole step away. Their scale is a half: what is decoded is off by another 2^-11 of itself. 1e-6 is room for the
-/// rounding of the product with 1 / scale, a float.
+/// up to a whole step away. Their scale is a half: what is decoded is off by another 2^-11 of itself, or by 2^-25 a step where
+/// that half is denormal. 1e-6 is room for the rounding of the product with 1 / scale, a float.
 template <class Codec>
 double bound(double x, double top) {
   const double a = std::abs(top);
   if (Codec::name == "f16") return std::max(std::abs(x) * 0x1p-11, 0x1p-25);
   if (Codec::name == "bf16") return std::abs(x) * 0x1p-8;
-  if (Codec::name == "int8") return a / 254 + (std::abs(x) + a / 254) * 0x1p-11 + a * 1e-6;
+  if (Codec::name == "int8") return a / 254 + std::max((std::abs(x) + a / 254) * 0x1p-11, 127 * 0x1p-25) + a * 1e-6;
   if (Codec::name == "int4") {
     const double steps = -x / top * 8;  // 8: the clipped extreme
-    return (steps > 7.5 ? (steps - 7) * a / 8 : a / 16) + (std::abs(x) + a / 16) * 0x1p-11 + a * 1e-6;
+    return (steps > 7.5 ? (steps - 7) * a / 8 : a / 16) + std::max((std::abs(x) + a / 16) * 0x1p-11, 8 * 0x1p-25) +
+           a * 1e-6;
   }
   return 0.0;
 }
@@ -149,6 +153,7 @@ TYPED_TEST(CodecError, StaysWithinTheFormatsBound) {
   const statistics normal = run(data::normal, "normal");
   run(data::student_t, "Student's t, 3 degrees");
   run(data::outliers, "one of 50 times in 32");
+  run(data::small, "times 1e-2 .. 1e-5");
   // Errors spread evenly over a step: a quarter of it on average. The half that holds the scale of int8 adds up to
   // 127.5 * 2^-11 = 0.062 to the largest.
   if (TypeParam::name == "f32") return;

@@ -193,6 +193,24 @@ TEST(Evidence, EachByItselfIsTheSame) {
   EXPECT_EQ(feed(plain, small, 2)[0], output) << "whether anything is gathered does not change the output";
 }
 
+TEST(Evidence, EndlessScoresAreNotSilent) {
+  constexpr kvkeep::model_shape two_heads{1, 2, 2, 8};
+  auto cache = kvkeep::make_cache(two_heads, kvkeep::dense{.max_tokens = 40}, {.positions = kvkeep::no_positions{}});
+  everything evidence(cache.evidence_shape());
+  layer_rows rows = rows_of(two_heads, 0, 0, 40);
+  rows.k[5 * 16 + 2] =
+      rows.q[39 * 16 + 2] > 0 ? INFINITY : -INFINITY;  // of token 5 in kv head 0, as the last query likes it
+  auto step = cache.begin(40);
+  step.attend(0, view(rows.q, 40, 2, 8), view(rows.k, 40, 2, 8), view(rows.v, 40, 2, 8), {rows.out.data(), 40, 2, 8},
+              evidence);
+  const auto any_nan = [](std::span<const float> row) {
+    return std::any_of(row.begin(), row.end(), [](float x) { return std::isnan(x); });
+  };
+  EXPECT_TRUE(any_nan(evidence.mass(0)));
+  EXPECT_TRUE(any_nan(evidence.last_row(0)));
+  EXPECT_FALSE(any_nan(evidence.mass(1)) || any_nan(evidence.last_row(1)));
+}
+
 TEST(Evidence, TellsItsBytesAndTakesNoMore) {
   auto cache = kvkeep::make_cache(small, window_policy, {.max_step = 8, .workers = 3, .key_parts = 2});
   const std::size_t before = bytes_allocated();

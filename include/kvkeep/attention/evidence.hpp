@@ -52,7 +52,7 @@ namespace detail {
 /// Weights of the rows of one region while their queries are attended, and the maxima they are relative to.
 struct weight_record {
   std::span<float> weights{};     // [rows][slots]
-  std::span<float> references{};  // [rows][stride]: of a block; infinity: the block was not read
+  std::span<float> references{};  // [rows][stride]: of a block; NaN, which is no maximum: the block was not read
   std::size_t group = 1;
   std::size_t slots = 0;
 
@@ -65,7 +65,7 @@ struct weight_record {
     return references.data() + row * stride_of(slots);
   }
   void clear(std::size_t rows) const noexcept {
-    std::fill_n(references.begin(), rows * stride_of(slots), std::numeric_limits<float>::infinity());
+    std::fill_n(references.begin(), rows * stride_of(slots), std::numeric_limits<float>::quiet_NaN());
   }
   /// Turns the references of a row into what its weights are to be multiplied by, 0 where the block was not read.
   void scale(std::size_t row, const softmax_state& state) const noexcept {
@@ -73,7 +73,7 @@ struct weight_record {
     for (std::size_t i = 0; i < stride_of(slots); i += vec_width) {
       const vec reference = load(factors + i);
       const vec factor = exp_below(reference - splat(state.max)) / splat(state.sum);
-      store(factors + i, reference == splat(std::numeric_limits<float>::infinity()) ? vec{} : factor);
+      store(factors + i, reference != reference ? vec{} : factor);
     }
   }
 
@@ -88,7 +88,7 @@ struct weight_record {
       float& known = known_of[blocks[b]];
       float* const to = row_weights + std::size_t{blocks[b]} * block_tokens;
       const float* const from = made + b * block_tokens;
-      if (known == std::numeric_limits<float>::infinity()) {
+      if (known != known) {
         std::copy(from, from + block_tokens, to);
       } else {  // the block was read under another angle: other rows of it, and a maximum that was not larger
         const float shrink = exp_below(known - reference);

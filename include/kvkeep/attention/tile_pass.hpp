@@ -184,6 +184,7 @@ class tile_pass {
   }
 
   void work(const tile_plan& tile, const Lane& next_lane, const tile_plan& next) noexcept {
+    if (active_ == 0) return;  // spans of no rows at all
     score(tile, next_lane, next);
     for (std::size_t i = 0; i < active_; ++i) soften(tile, scratch_.active[i]);
     add(tile, next_lane, next);

@@ -2,7 +2,8 @@
 //
 // 4.5 bits a component. Error of a component, a being the largest magnitude in its group: up to a/16, but up to a/8 where it
 // has the sign opposite to the first component of that magnitude and is larger than 7.5/8 a (integers end at 7 there and at
-// -8 here); and 2^-11 of the component for the scale, a half (see quants.hpp for scales that a half does not hold).
+// -8 here); and for the scale, a half, 2^-11 of the component, or 8 * 2^-25 = 2.4e-7 where that is more: groups whose largest
+// magnitude is below 0.00049 have scales that a half holds with fewer bits (see quants.hpp for scales that it does not hold).
 #ifndef KVKEEP_CODEC_INT4_HPP
 #define KVKEEP_CODEC_INT4_HPP
 

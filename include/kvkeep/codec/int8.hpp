@@ -1,7 +1,8 @@
 // int8: rows stored as 8-bit integers with a scale a group of 32 components, the numbers of ggml's q8_0.
 //
-// 8.5 bits a component. Error of a component: up to 1/254 of the largest magnitude in its group, and 2^-11 of the component
-// for the scale, a half (see quants.hpp for scales that a half does not hold). Stored are unsigned bytes, integer + 128.
+// 8.5 bits a component. Error of a component: up to 1/254 of the largest magnitude in its group; and for the scale, a half,
+// 2^-11 of the component, or 127 * 2^-25 = 3.8e-6 where that is more: groups whose largest magnitude is below 0.0078 have
+// scales that a half holds with fewer bits (see quants.hpp for scales that it does not hold at all). Stored are unsigned bytes, integer + 128.
 #ifndef KVKEEP_CODEC_INT8_HPP
 #define KVKEEP_CODEC_INT8_HPP
 
