@@ -101,9 +101,9 @@ struct logit_sums {
   const double value = sums.log_sum - static_cast<double>(logits[static_cast<std::size_t>(id)]);
   return static_cast<float>((std::max)(0.0, value));
 }
-[[nodiscard]] inline float value_of(token_measure measure, const logit_sums& sums, std::span<const float> logits,
+[[nodiscard]] inline float value_of(token_measure kind, const logit_sums& sums, std::span<const float> logits,
                                     std::int32_t id) noexcept {
-  return measure == token_measure::entropy ? static_cast<float>(sums.entropy) : surprisal_of(sums, logits, id);
+  return kind == token_measure::entropy ? static_cast<float>(sums.entropy) : surprisal_of(sums, logits, id);
 }
 
 [[nodiscard]] inline result<void> check_token_ids(const logits_view& logits, std::span<const std::int32_t> token_ids) {
@@ -138,13 +138,13 @@ struct logit_sums {
 /// Cost: reads every logit twice. Allocates nothing.
 [[nodiscard]] inline result<void> try_surprisals(const logits_view& logits, std::span<const std::int32_t> token_ids,
                                                  std::span<float> out,
-                                                 token_measure measure = token_measure::surprisal) {
+                                                 token_measure kind = token_measure::surprisal) {
   if (auto ok = detail::check_token_ids(logits, token_ids); !ok) return ok;
   if (auto ok = detail::check_out(out.size(), logits.tokens); !ok) return ok;
   for (std::size_t t = 0; t < logits.tokens; ++t) {
     const detail::logit_sums sums = detail::sums_of(logits.row(t));
     if (!sums.usable) return detail::unusable_row(t);
-    out[t] = detail::value_of(measure, sums, logits.row(t), token_ids[t]);
+    out[t] = detail::value_of(kind, sums, logits.row(t), token_ids[t]);
   }
   return {};
 }
@@ -155,7 +155,7 @@ class surprisal_stream {
  public:
   /// `first`: the value of the stream's first token, which nothing predicted; infinity ranks it first.
   [[nodiscard]] static result<surprisal_stream> try_make(std::size_t vocabulary,
-                                                         token_measure measure = token_measure::surprisal,
+                                                         token_measure kind = token_measure::surprisal,
                                                          float first = std::numeric_limits<float>::infinity()) {
     if (vocabulary < 1 || vocabulary > 2147483647) {
       return detail::bad_argument("vocabulary", vocabulary, "1 .. 2147483647");
@@ -163,14 +163,14 @@ class surprisal_stream {
     if (std::isnan(first)) return detail::bad_argument("first", "NaN", "any number or infinity");
     surprisal_stream made;
     made.last_.resize(vocabulary);
-    made.measure_ = measure;
+    made.measure_ = kind;
     made.first_ = first;
     return made;
   }
 #if KVKEEP_EXCEPTIONS
-  explicit surprisal_stream(std::size_t vocabulary, token_measure measure = token_measure::surprisal,
+  explicit surprisal_stream(std::size_t vocabulary, token_measure kind = token_measure::surprisal,
                             float first = std::numeric_limits<float>::infinity())
-      : surprisal_stream(detail::unwrap(try_make(vocabulary, measure, first))) {}
+      : surprisal_stream(detail::unwrap(try_make(vocabulary, kind, first))) {}
 #endif
 
   /// out[t] = the measure of token_ids[t], the next tokens of the stream, whose own outputs `logits` are, [tokens][vocabulary].
@@ -233,9 +233,9 @@ class surprisal_stream {
 #if KVKEEP_EXCEPTIONS
 /// try_surprisals; returns [tokens].
 [[nodiscard]] inline std::vector<float> surprisals(const logits_view& logits, std::span<const std::int32_t> token_ids,
-                                                   token_measure measure = token_measure::surprisal) {
+                                                   token_measure kind = token_measure::surprisal) {
   std::vector<float> out(logits.tokens);
-  detail::unwrap(try_surprisals(logits, token_ids, out, measure));
+  detail::unwrap(try_surprisals(logits, token_ids, out, kind));
   return out;
 }
 /// try_published_surprisals; returns [tokens].
