@@ -59,8 +59,8 @@ report run_sirllm(const json& file) {
       counted.same(where + "cache_before", tokens.held(), positions_field(step, "cache_before"));
     }
     positions expected = positions_field(step, "kept_before_append");
-    evictions += tokens.held().size() > expected.size() ? 1 : 0;
-    ties += has(step, "tie_at_cut") && bool_field(step, "tie_at_cut") ? 1 : 0;
+    if (tokens.held().size() > expected.size()) ++evictions;
+    if (has(step, "tie_at_cut") && bool_field(step, "tie_at_cut")) ++ties;
     const std::vector<query_reads> reads =
         tokens.append(count, {.surprisals = std::span(scores).subspan(first, count)});
     positions ranks;
