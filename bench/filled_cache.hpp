@@ -63,7 +63,7 @@ class filled_cache final : public model_cache {
       kvkeep::detail::unwrap(core_->attend(layer, q, k, v, out, executor));
     }
   }
-  void commit() override { kvkeep::detail::unwrap(core_->commit(size_.queries, {})); }
+  void commit() override { kvkeep::detail::unwrap(core_->commit(size_.queries, told(size_.queries))); }
   void leave() override { core_->abort(); }
 
   [[nodiscard]] std::size_t tokens_read() override {
@@ -109,7 +109,7 @@ class filled_cache final : public model_cache {
     }
   }
   void settle_token() override {
-    kvkeep::detail::unwrap(core_->plan.try_commit());
+    kvkeep::detail::unwrap(core_->plan.try_commit(told(1)));
     for (const kvkeep::token_move& m : core_->plan.last(0).moves) {
       for (std::size_t lane = 0; lane < layers() * size_.kv_heads; ++lane) core_->store.move(lane, m.from, m.to);
     }
@@ -138,9 +138,21 @@ class filled_cache final : public model_cache {
         kvkeep::detail::unwrap(plan.try_reserve(n));
       }
       kvkeep::detail::unwrap(plan.try_begin(n));
-      kvkeep::detail::unwrap(plan.try_commit());
+      kvkeep::detail::unwrap(plan.try_commit(told(n)));
       done += n;
     }
+    // Rules ranked by evidence take several tokens at once where there is room for them.
+    if (core::planner_type::wants_surprisals && size_.queries > 1) {
+      kvkeep::detail::unwrap(plan.try_reserve(size_.queries));
+    }
+  }
+
+  /// Random surprisals of the next n tokens, where the policy asks for them.
+  [[nodiscard]] kvkeep::commit_evidence told(std::size_t n) {
+    if constexpr (!core::planner_type::wants_surprisals) return {};
+    surprisals_.resize(n);
+    fill_normal(surprisals_, 1000 + static_cast<std::uint64_t>(core_->plan.next_position()));
+    return {.surprisals = surprisals_};
   }
 
   /// Writes a random row for every token held.
@@ -253,6 +265,7 @@ class filled_cache final : public model_cache {
   std::vector<float> k_;    // [queries, kv_heads, head_dim]
   std::vector<float> v_;    // [queries, kv_heads, head_dim]
   std::vector<float> out_;  // [queries, query_heads, head_dim]
+  std::vector<float> surprisals_;
 };
 
 }  // namespace kvkeep_bench

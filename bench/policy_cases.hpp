@@ -85,6 +85,20 @@ struct scattered_case {
   [[nodiscard]] static std::size_t stream(const problem& size) { return 11 * size.tokens; }
 };
 
+/// Sinks, a window, and three quarters of the cache for what surprised most, by random surprisals.
+struct sir_llm_case {
+  static constexpr std::string_view name = "sir_llm";
+  using partner = dense_case;
+  static constexpr bool reserves = true;
+  static constexpr bool evicts = true;
+  static constexpr bool scattered = false;
+  [[nodiscard]] static auto policy(const problem& size) {
+    const std::size_t newest = size.tokens / 4;
+    return kvkeep::sir_llm{.sinks = 4, .window = newest, .count = size.tokens - newest - 4};
+  }
+  [[nodiscard]] static std::size_t stream(const problem& size) { return 3 * size.tokens; }
+};
+
 template <class... Cases>
 struct case_list {
   /// Calls f<Case>() for each.
@@ -99,7 +113,8 @@ using policy_cases = case_list<  //
     dense_case,                  //
     streaming_llm_case,          //
     constant_case,               //
-    scattered_case>;
+    scattered_case,              //
+    sir_llm_case>;
 
 }  // namespace kvkeep_bench
 
