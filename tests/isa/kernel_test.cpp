@@ -407,6 +407,46 @@ TYPED_TEST(Kernel, SpansOfNoRowsAreNothing) {
   }
 }
 
+TYPED_TEST(Kernel, RoundsWeightsOfIntegerValuesWithinTheirBound) {
+  using key = typename TypeParam::key;
+  using value = typename TypeParam::value;
+  if constexpr (value::integer && detail::multiplies_bytes) {
+    const std::size_t dim = 128;
+    const std::size_t blocks = detail::tile_blocks<key>(dim);  // one tile
+    double worst = 0.0;
+    for (unsigned repeat = 0; repeat < 20; ++repeat) {
+      lane_fixture<key, value> f(dim, 1, blocks, 50 + repeat);
+      workplace<key, value> work(1, 1, dim, false);
+      std::vector<float> query = f.row();
+      for (float& x : query) x *= repeat % 2 == 0 ? 0.02F : 0.2F;  // weights alike, and a few that outweigh the rest
+      const std::vector<double> rounded = seen<key>(query);
+      std::vector<key_span> spans;
+      for (std::uint32_t b = 0; b < blocks; ++b) spans.push_back({0, b, 0xFFFF});
+      const query_run run{spans, query.data(), work.states, {}};
+      work.states[0].clear();
+      attend(f.store.view(0), {&run, 1}, {}, work.scratch);
+      const truth exact = attention_of(spans, f.values, dim, [&](std::size_t s) { return dot(rounded, f.keys[s]); });
+      for (std::size_t c = 0; c < dim; ++c) {
+        double largest = 0.0;  // of final weights times the largest magnitude in the value's group
+        double top = 0.0;
+        for (std::size_t s = 0; s < blocks * 16; ++s) {
+          double in_group = 0.0;
+          for (std::size_t i = c / 32 * 32; i < c / 32 * 32 + 32; ++i) {
+            in_group = std::max(in_group, std::fabs(static_cast<double>(f.values[s][i])));
+          }
+          largest = std::max(largest, in_group * std::exp(dot(rounded, f.keys[s]) - exact.log_sum_exp));
+          top = std::max(top, in_group);
+        }
+        const double bound = static_cast<double>(blocks * 16) / 65024.0 * largest + 5e-6 * top;
+        const double ours = static_cast<double>(work.states[0].accumulated[c] / work.states[0].sum);
+        EXPECT_LE(std::fabs(ours - exact.output[c]), bound);
+        worst = std::max(worst, std::fabs(ours - exact.output[c]) / bound);
+      }
+    }
+    EXPECT_GT(worst, 0.02) << "the bound says nothing";
+  }
+}
+
 TYPED_TEST(Kernel, RoundsTheQueryWithinItsBound) {
   using key = typename TypeParam::key;
   using value = typename TypeParam::value;
