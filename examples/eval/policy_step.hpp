@@ -45,9 +45,10 @@ void check_room(const kvkeep::any_policy& policy, std::size_t tokens, const std:
 // policy asks.
 using tell_function = std::function<std::span<const float>(const matrix& states)>;
 
-// Runs the model over one step of tokens with the cache as its attention; [tokens, hidden].
+// Runs the model over one step of tokens with the cache as its attention; [tokens, hidden]. `tell` is needed where the
+// policy asks for surprisals.
 [[nodiscard]] matrix run_model_step(const llama& model, kvkeep::any_cache& cache, std::span<const token> tokens,
-                                    const std::string& spec, const tell_function& tell);
+                                    const std::string& spec, const tell_function& tell = {});
 
 // The surprisals of a stream of tokens that one model reads, step by step. Refers to the model.
 class stream_surprisals {

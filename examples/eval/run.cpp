@@ -194,7 +194,7 @@ void run_recompute(const run_input& input, std::size_t window, std::size_t every
     const std::size_t end = at + 1;
     check(cache.try_clear(), spec);
     for (std::size_t first = end - std::min(window, end); first < end; first += chunk) {
-      states = run_model_step(input.model, cache, input.stream.subspan(first, std::min(chunk, end - first)), spec, {});
+      states = run_model_step(input.model, cache, input.stream.subspan(first, std::min(chunk, end - first)), spec);
     }
     input.model.logits(states, static_cast<std::size_t>(states.rows()) - 1, 1, logits);
     record.losses[at] = finite_loss(logits, 0, input.stream[end], at, spec);
