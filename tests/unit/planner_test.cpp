@@ -520,14 +520,17 @@ TEST(Planner, RoomIsNotEvictedFor) {
   EXPECT_EQ(plan.held(), range(2, 6));
 }
 
-TEST(Planner, EvidenceActsEachTokenOnlyInSingleSteps) {
+TEST(Planner, EvidenceActsEachTokenInStepsWithoutAChoice) {
   auto plan = kvkeep::make_planner(shape, kvkeep::policy{kvkeep::keep{kvkeep::recent{2}, most_surprising{2}}});
-  EXPECT_EQ(plan.try_begin(2).error().argument(), "n");
+  EXPECT_EQ(plan.try_begin(5).error().argument(), "n");
+  plan.begin(4);
+  plan.abort();
   for (const float s : {5.0F, 1.0F, 7.0F, 2.0F, 6.0F, 1.0F, 1.0F}) {
     plan.begin(1);
     plan.commit({.surprisals = std::vector<float>{s}});
   }
   EXPECT_EQ(plan.held(), (positions{2, 4, 5, 6}));
+  EXPECT_EQ(plan.try_begin(2).error().argument(), "n") << "who leaves for the second depends on the first's evidence";
 }
 
 /// Reads only every third key, and labels what is not in the last two as retrieved.
