@@ -186,7 +186,8 @@ void run_all(const std::vector<contestant>& contestants, const llama& model, con
                 .policy = i + 1,
                 .policies = contestants.size(),
                 .done = 0,
-                .total = stream_length(contestants[i], options.tokens)};
+                .total = stream_length(contestants[i], options.tokens),
+                .unit = "tokens"};
     run_input input{.model = model, .stream = memory.stream, .chunk = longest_step(options), .report = {}, .stop = {}};
     input.report = [&](std::size_t done) {
       at.done = done;

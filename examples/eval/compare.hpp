@@ -33,13 +33,14 @@ struct compare_options {
   std::string baseline;                        // a spec of the list; empty: `recompute` if it is listed, else the first
 };
 
-// How far a comparison is: token `done` of `total`, under policy number `policy` of `policies`.
+// How far a run is: token `done` of `total`, under policy number `policy` of `policies`.
 struct progress {
   std::string_view spec;
   std::size_t policy = 0;
   std::size_t policies = 0;
   std::size_t done = 0;
   std::size_t total = 0;
+  std::string_view unit = "tokens";  // what is counted
 };
 
 // What a running comparison tells and asks after every step; either may be empty.

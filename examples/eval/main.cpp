@@ -5,6 +5,7 @@
 #include "generate_command.hpp"
 #include "policies_command.hpp"
 #include "random_model_command.hpp"
+#include "tasks_command.hpp"
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -38,6 +39,7 @@ int run(int argc, char** argv) {
   kvkeep_eval::generate_command generate(app);
   kvkeep_eval::policies_command policies(app);
   kvkeep_eval::random_model_command random_model(app);
+  kvkeep_eval::tasks_command tasks(app);
 
   try {
     app.parse(argc, argv);
@@ -48,7 +50,7 @@ int run(int argc, char** argv) {
   }
   int signal = 0;
   for (kvkeep_eval::subcommand* const each :
-       std::initializer_list<kvkeep_eval::subcommand*>{&compare, &generate, &policies, &random_model}) {
+       std::initializer_list<kvkeep_eval::subcommand*>{&compare, &generate, &policies, &random_model, &tasks}) {
     signal = each->asked() ? each->run() : signal;
   }
   flush_output();

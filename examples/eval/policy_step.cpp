@@ -57,15 +57,16 @@ std::span<const float> stream_surprisals::next(std::span<const token> tokens, co
   return values_;
 }
 
-matrix run_model_step(const llama& model, kvkeep::any_cache& cache, std::span<const token> tokens,
-                      const std::string& spec, const tell_function& tell) {
+namespace {
+
+// Runs the model over the tokens of an open step; [tokens, hidden].
+matrix attend_step(const llama& model, kvkeep::any_step& step, std::span<const token> tokens, const std::string& spec) {
   const std::size_t query_heads = model.config().query_heads;
   const std::size_t kv_heads = model.config().kv_heads;
   const std::size_t head_dim = model.config().head_dim;
   using input = kvkeep::rows_view<const float>;
   using output = kvkeep::rows_view<float>;
 
-  auto step = value_or_fail(cache.try_begin(tokens.size()), spec);
   const auto attend = [&](std::size_t layer, const matrix& q, const matrix& k, const matrix& v, matrix& out) {
     const input queries{q.data(), tokens.size(), query_heads, head_dim};
     const input keys{k.data(), tokens.size(), kv_heads, head_dim};
@@ -73,13 +74,27 @@ matrix run_model_step(const llama& model, kvkeep::any_cache& cache, std::span<co
     const output attended{out.data(), tokens.size(), query_heads, head_dim};
     check(step.try_attend(layer, queries, keys, values, attended, model.executor()), spec);
   };
-  matrix states = model.hidden_states(tokens, attend);
+  return model.hidden_states(tokens, attend);
+}
+
+}  // namespace
+
+matrix run_model_step(const llama& model, kvkeep::any_cache& cache, std::span<const token> tokens,
+                      const std::string& spec, const tell_function& tell) {
+  auto step = value_or_fail(cache.try_begin(tokens.size()), spec);
+  matrix states = attend_step(model, step, tokens, spec);
   if (cache.wants_surprisals()) {
     check(step.try_commit({.surprisals = tell(states)}), spec);
   } else {
     check(step.try_commit(), spec);
   }
   return states;
+}
+
+matrix run_undone_step(const llama& model, kvkeep::any_cache& cache, std::span<const token> tokens,
+                       const std::string& spec) {
+  auto step = value_or_fail(cache.try_begin(tokens.size()), spec);
+  return attend_step(model, step, tokens, spec);
 }
 
 }  // namespace kvkeep_eval

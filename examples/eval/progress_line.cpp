@@ -26,7 +26,7 @@ std::size_t terminal_columns() {
 
 std::string progress_text(const progress& at, std::string_view left, std::size_t columns) {
   std::string out =
-      fmt::format("[{}/{}] {} of {} tokens{}: {}", at.policy, at.policies, at.done, at.total, left, at.spec);
+      fmt::format("[{}/{}] {} of {} {}{}: {}", at.policy, at.policies, at.done, at.total, at.unit, left, at.spec);
   out.resize(std::min(out.size(), std::max<std::size_t>(columns, 2) - 1));  // the spec's end is what can be missed
   return out;
 }

@@ -1,5 +1,7 @@
 #include "table.hpp"
 
+#include "text_table.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,21 +13,6 @@
 namespace kvkeep_eval {
 
 namespace {
-
-// A number with its thousands apart: 1234567 is "1,234,567".
-std::string grouped(std::size_t number) {
-  std::string digits = fmt::to_string(number);
-  for (std::size_t i = digits.size(); i > 3;) {
-    i -= 3;
-    digits.insert(i, 1, ',');
-  }
-  return digits;
-}
-
-// Four digits, or all of a larger number.
-std::string measured_text(double value) {
-  return value >= 1000 ? grouped(static_cast<std::size_t>(value + 0.5)) : fmt::format("{:.4g}", value);
-}
 
 std::string fixed(std::optional<double> value) { return value ? fmt::format("{:.2f}", *value) : "-"; }
 
@@ -66,31 +53,15 @@ std::vector<column> columns(const comparison& report) {
   return out;
 }
 
-// Characters, not bytes.
-std::size_t width(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
-}
-
 std::string rows(const comparison& report) {
-  std::vector<std::string> lines(report.policies.size() + 1);
+  std::vector<std::vector<std::string>> cells(report.policies.size() + 1);
   for (const column& each : columns(report)) {
-    std::vector<std::string> cells{each.name};
-    std::transform(report.policies.begin(), report.policies.end(), std::back_inserter(cells), each.text);
-    std::size_t widest = 0;
-    for (const std::string& cell : cells) {
-      widest = std::max(widest, width(cell));
-    }
-    for (std::size_t i = 0; i < cells.size(); ++i) {
-      const std::string pad(widest - width(cells[i]), ' ');
-      lines[i] += lines[i].empty() ? cells[i] + pad : "  " + pad + cells[i];
+    cells[0].push_back(each.name);
+    for (std::size_t i = 0; i < report.policies.size(); ++i) {
+      cells[i + 1].push_back(each.text(report.policies[i]));
     }
   }
-  std::string out;
-  for (const std::string& line : lines) {
-    out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
-  }
-  return out;
+  return align(cells);
 }
 
 std::string baseline_note(const comparison& report) {

@@ -1,0 +1,71 @@
+#include "task_json.hpp"
+
+#include "binomial.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace kvkeep_eval {
+
+namespace {
+
+using json = nlohmann::ordered_json;
+
+json to_json_value(const accuracy& of) {
+  const interval bounds = wilson_interval(of.hits, of.asked);
+  return {{"name", of.name},
+          {"hits", of.hits},
+          {"asked", of.asked},
+          {"share", of.asked == 0 ? json() : json(static_cast<double>(of.hits) / static_cast<double>(of.asked))},
+          {"low", bounds.low},
+          {"high", bounds.high},
+          {"chance", of.chance ? json(*of.chance) : json()}};
+}
+
+json to_json_value(const fact_record& fact) {
+  return {{"surprisal", fact.surprisal},
+          {"rank", fact.rank},
+          {"tokens", fact.tokens},
+          {"recall_all_held", to_json_value(fact.all_held)},
+          {"recall_some_held", to_json_value(fact.some_held)},
+          {"recall_none_held", to_json_value(fact.none_held)}};
+}
+
+json to_json_value(const task_result& result) {
+  json accuracies = json::array();
+  for (const accuracy& each : result.accuracies) {
+    accuracies.push_back(to_json_value(each));
+  }
+  return {{"spec", result.spec},
+          {"accuracies", accuracies},
+          {"fact", result.fact ? to_json_value(*result.fact) : json()},
+          {"turns", result.turns},
+          {"tokens", result.tokens},
+          {"kept_tokens", result.kept_tokens},
+          {"tokens_per_second", result.tokens_per_second},
+          {"full", result.full}};
+}
+
+}  // namespace
+
+std::string to_json(const task_report& report) {
+  json policies = json::array();
+  for (const task_result& result : report.policies) {
+    policies.push_back(to_json_value(result));
+  }
+  const json out{{"machine", report.machine},
+                 {"model", report.model},
+                 {"trained_length", report.trained_length},
+                 {"task", report.task},
+                 {"choice_rule", report.rule},
+                 {"seed", report.seed},
+                 {"dialogs", report.dialogs},
+                 {"left_out_turns", report.left_out},
+                 {"longest_turn", report.longest_turn},
+                 {"interrupted", report.interrupted},
+                 {"error", report.error.empty() ? json() : json(report.error)},
+                 {"policies", policies}};
+  // A file name need not be UTF-8; JSON must.
+  return out.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace kvkeep_eval

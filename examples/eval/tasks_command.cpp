@@ -1,0 +1,159 @@
+#include "tasks_command.hpp"
+
+#include "failure.hpp"
+#include "interrupt.hpp"
+#include "output_file.hpp"
+#include "progress_line.hpp"
+#include "task_json.hpp"
+#include "task_table.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <map>
+#include <optional>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace kvkeep_eval {
+
+namespace {
+
+// The names of some values, as an option takes them.
+template <class T>
+std::map<std::string, T> named(const std::vector<T>& values) {
+  std::map<std::string, T> out;
+  for (const T value : values) {
+    out.emplace(text_of(value), value);
+  }
+  return out;
+}
+
+const std::map<std::string, task_name>& tasks_by_name() {
+  static const auto names =
+      named<task_name>({task_name::grocery, task_name::daily_dialog, task_name::rock_paper_scissors});
+  return names;
+}
+
+const std::map<std::string, choice_rule>& rules_by_name() {
+  static const auto names = named<choice_rule>({choice_rule::mean, choice_rule::sum, choice_rule::published});
+  return names;
+}
+
+}  // namespace
+
+tasks_command::tasks_command(CLI::App& app)
+    : subcommand(
+          app, "tasks",
+          "Takes a task of conversations under several policies that keep as many tokens, and tells how often the "
+          "right choice was made") {
+  add_model_options(command(), options_.model, options_.tokenizer, options_.threads);
+  command()
+      .add_option("--task", task_, "grocery, dailydialog or rock_paper_scissors")
+      ->check(CLI::IsMember(tasks_by_name()))
+      ->required();
+  command()
+      .add_option("--policies", policies_,
+                  "Policy specs separated by ';' (default: dense, streaming_llm, sir_llm, random and interval with the "
+                  "same budget)")
+      ->check(not_empty());
+  command()
+      .add_option("--budget", options_.budget, "Tokens that each policy keeps, if none are named")
+      ->check(whole_number(least_task_budget, most_task_budget))
+      ->capture_default_str();
+  add_data_options();
+  command()
+      .add_option(
+          "--choose", rule_,
+          "mean: the choice of highest mean log-probability a token; sum: of highest log-probability; published: "
+          "the rule of the authors' code")
+      ->check(CLI::IsMember(rules_by_name()))
+      ->capture_default_str();
+  command().add_option("--json", json_, "Also write the report to this file")->check(not_empty());
+  command()
+      .add_option("--write", data_directory_, "Also write the data, as JSON lines, to this directory")
+      ->check(CLI::ExistingDirectory);
+  command().callback([this] { check_task_arguments(); });
+}
+
+void tasks_command::add_data_options() {
+  command()
+      .add_option(
+          "--text", options_.text,
+          "grocery: UTF-8 text that distractors are taken from; dailydialog: dialogs, one a line, whose turns end "
+          "with __eou__")
+      ->check(not_empty());
+  const auto number = [&](const char* name, std::size_t& value, std::size_t least, std::size_t most,
+                          const char* meaning) {
+    command().add_option(name, value, meaning)->check(whole_number(least, most))->capture_default_str();
+  };
+  number("--dialogs", options_.dialogs, 1, most_task_size, "Dialogs of grocery; of dailydialog at most");
+  number("--distractors", options_.distractors, 0, most_task_size,
+         "Turns of a grocery dialog between the fact and the question for it");
+  number("--stem-words", options_.stem_words, 1, largest_chunk, "Words of a distractor before its choices");
+  number("--rounds", options_.rounds, 1, most_task_size, "Rounds of rock_paper_scissors against each of three players");
+  number("--seed", options_.seed, 0, 4294967295U, "Seed of the data");
+}
+
+void tasks_command::check_task_arguments() {
+  options_.task = tasks_by_name().at(task_);
+  options_.rule = rules_by_name().at(rule_);
+  const bool reads_text = options_.task != task_name::rock_paper_scissors;
+  if (reads_text && options_.text.empty()) {
+    throw CLI::RequiredError(fmt::format("--text (by {})", task_));
+  }
+  const auto refuse = [&](const char* option, bool used) {
+    if (!used && command().get_option(option)->count() > 0) {
+      throw CLI::ValidationError(option, fmt::format("{} has no use for it", task_));
+    }
+  };
+  refuse("--text", reads_text);
+  refuse("--dialogs", reads_text);
+  refuse("--distractors", options_.task == task_name::grocery);
+  refuse("--stem-words", options_.task == task_name::grocery);
+  refuse("--rounds", options_.task == task_name::rock_paper_scissors);
+  refuse("--budget", policies_.empty());
+}
+
+void tasks_command::write_data() const {
+  for (const task_file& file : make_task_data(options_)) {
+    const output_file out(data_directory_ / file.name);
+    std::error_code ignored;
+    if (std::filesystem::equivalent(out.path(), options_.text, ignored)) {
+      throw failure(fmt::format("{}: is an input, and would be overwritten", out.path().string()));
+    }
+    out.replace(to_json_lines(file.dialogs));
+  }
+}
+
+int tasks_command::run() {
+  if (!policies_.empty()) {
+    options_.policies = split_policies(policies_);
+  }
+  const std::optional<output_file> json = json_.empty() ? std::nullopt : std::optional<output_file>(json_);
+  if (!data_directory_.empty()) {
+    write_data();
+  }
+  catch_interrupts();
+  const task_report report = [&] {
+    progress_line line;
+    compare_hooks hooks;
+    if (line.shown()) {
+      hooks.report = [&](const progress& at) { line.show(at); };
+    }
+    hooks.stop = [] { return caught_interrupt() != 0; };
+    return run_tasks(options_, hooks);
+  }();
+  if (json && !report.policies.empty()) {
+    json->replace(to_json(report));
+  }
+  fmt::print("{}", to_table(report));
+  if (!report.error.empty()) {
+    static_cast<void>(std::fflush(stdout));
+    throw failure(report.error);
+  }
+  return report.interrupted ? caught_interrupt() : 0;
+}
+
+}  // namespace kvkeep_eval
