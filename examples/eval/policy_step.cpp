@@ -59,22 +59,23 @@ std::span<const float> stream_surprisals::next(std::span<const token> tokens, co
 
 namespace {
 
-// Runs the model over the tokens of an open step; [tokens, hidden].
-matrix attend_step(const llama& model, kvkeep::any_step& step, std::span<const token> tokens, const std::string& spec) {
+// Attends rows [first, first + tokens) of one layer's projections in an open step of so many tokens.
+void attend_rows(const llama& model, kvkeep::any_step& step, std::size_t layer, std::size_t first, const matrix& q,
+                 const matrix& k, const matrix& v, matrix& out, const std::string& spec) {
   const std::size_t query_heads = model.config().query_heads;
   const std::size_t kv_heads = model.config().kv_heads;
   const std::size_t head_dim = model.config().head_dim;
   using input = kvkeep::rows_view<const float>;
   using output = kvkeep::rows_view<float>;
 
-  const auto attend = [&](std::size_t layer, const matrix& q, const matrix& k, const matrix& v, matrix& out) {
-    const input queries{q.data(), tokens.size(), query_heads, head_dim};
-    const input keys{k.data(), tokens.size(), kv_heads, head_dim};
-    const input values{v.data(), tokens.size(), kv_heads, head_dim};
-    const output attended{out.data(), tokens.size(), query_heads, head_dim};
-    check(step.try_attend(layer, queries, keys, values, attended, model.executor()), spec);
-  };
-  return model.hidden_states(tokens, attend);
+  const std::size_t tokens = step.tokens();
+  const std::size_t query_at = first * query_heads * head_dim;
+  const std::size_t key_at = first * kv_heads * head_dim;
+  const input queries{q.data() + query_at, tokens, query_heads, head_dim};
+  const input keys{k.data() + key_at, tokens, kv_heads, head_dim};
+  const input values{v.data() + key_at, tokens, kv_heads, head_dim};
+  const output attended{out.data() + query_at, tokens, query_heads, head_dim};
+  check(step.try_attend(layer, queries, keys, values, attended, model.executor()), spec);
 }
 
 }  // namespace
@@ -82,7 +83,10 @@ matrix attend_step(const llama& model, kvkeep::any_step& step, std::span<const t
 matrix run_model_step(const llama& model, kvkeep::any_cache& cache, std::span<const token> tokens,
                       const std::string& spec, const tell_function& tell) {
   auto step = value_or_fail(cache.try_begin(tokens.size()), spec);
-  matrix states = attend_step(model, step, tokens, spec);
+  const auto attend = [&](std::size_t layer, const matrix& q, const matrix& k, const matrix& v, matrix& out) {
+    attend_rows(model, step, layer, 0, q, k, v, out, spec);
+  };
+  matrix states = model.hidden_states(tokens, attend);
   if (cache.wants_surprisals()) {
     check(step.try_commit({.surprisals = tell(states)}), spec);
   } else {
@@ -91,10 +95,22 @@ matrix run_model_step(const llama& model, kvkeep::any_cache& cache, std::span<co
   return states;
 }
 
-matrix run_undone_step(const llama& model, kvkeep::any_cache& cache, std::span<const token> tokens,
-                       const std::string& spec) {
-  auto step = value_or_fail(cache.try_begin(tokens.size()), spec);
-  return attend_step(model, step, tokens, spec);
+matrix run_alternatives(const llama& model, kvkeep::any_cache& cache, std::span<const std::vector<token>> alternatives,
+                        const std::string& spec) {
+  std::vector<token> tokens;
+  for (const std::vector<token>& each : alternatives) {
+    tokens.insert(tokens.end(), each.begin(), each.end());
+  }
+  // Every layer attends each of them in a step of its own, which is left again: the cache never sees two at once.
+  const auto attend = [&](std::size_t layer, const matrix& q, const matrix& k, const matrix& v, matrix& out) {
+    std::size_t first = 0;
+    for (const std::vector<token>& each : alternatives) {
+      auto step = value_or_fail(cache.try_begin(each.size()), spec);
+      attend_rows(model, step, layer, first, q, k, v, out, spec);
+      first += each.size();
+    }
+  };
+  return model.hidden_states(tokens, attend);
 }
 
 }  // namespace kvkeep_eval

@@ -50,9 +50,10 @@ using tell_function = std::function<std::span<const float>(const matrix& states)
 [[nodiscard]] matrix run_model_step(const llama& model, kvkeep::any_cache& cache, std::span<const token> tokens,
                                     const std::string& spec, const tell_function& tell = {});
 
-// The same without commit: the cache is then as it was.
-[[nodiscard]] matrix run_undone_step(const llama& model, kvkeep::any_cache& cache, std::span<const token> tokens,
-                                     const std::string& spec);
+// Runs the model over each of several continuations of what the cache holds, which is afterwards as it was: the states of
+// one after the other, [tokens of all, hidden]. One pass over the weights for all of them.
+[[nodiscard]] matrix run_alternatives(const llama& model, kvkeep::any_cache& cache,
+                                      std::span<const std::vector<token>> alternatives, const std::string& spec);
 
 // The surprisals of a stream of tokens that one model reads, step by step. Refers to the model.
 class stream_surprisals {

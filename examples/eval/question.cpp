@@ -8,7 +8,7 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-std::string label(std::size_t choice) { return {1, static_cast<char>('A' + choice)}; }
+std::string label(std::size_t choice) { return std::string(1, static_cast<char>('A' + choice)); }
 
 json to_json_value(const question& q) {
   json choices = json::array();

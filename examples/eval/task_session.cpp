@@ -139,14 +139,20 @@ void task_session::commit(std::span<const token> tokens) {
 }
 
 std::size_t task_session::best_choice(const task_turn& turn, choice_rule rule) {
+  const std::size_t ahead = whole_turns_ ? turn.prompt.size() : 0;
+  std::vector<std::vector<token>> read = turn.choices;
+  for (std::vector<token>& choice : read) {
+    choice.insert(choice.begin(), turn.prompt.begin(), turn.prompt.begin() + static_cast<std::ptrdiff_t>(ahead));
+  }
+  const matrix states = run_alternatives(model_, cache_, read, spec_);
+  model_.logits(states, 0, static_cast<std::size_t>(states.rows()), logits_);
   std::vector<choice_score> scores;
+  std::size_t first = 0;
   for (const std::vector<token>& choice : turn.choices) {
-    const std::size_t ahead = whole_turns_ ? turn.prompt.size() : 0;
-    const std::vector<token> read = whole_turns_ ? joined({turn.prompt, choice}) : choice;
-    const matrix states = run_undone_step(model_, cache_, read, spec_);
-    model_.logits(states, 0, read.size(), logits_);
-    scores.push_back(ahead == 0 ? score_of(last_, 0, logits_, 0, choice)
-                                : score_of(logits_, index(ahead) - 1, logits_, index(ahead), choice));
+    const Eigen::Index own = index(first + ahead);  // the row of the choice's first token
+    scores.push_back(ahead == 0 ? score_of(last_, 0, logits_, own, choice)
+                                : score_of(logits_, own - 1, logits_, own, choice));
+    first += ahead + choice.size();
   }
   return choose(scores, rule);
 }
