@@ -67,44 +67,63 @@ template <class Draw>
   return choices.size() == choice_count;
 }
 
-question distractor(const std::vector<std::string_view>& words, std::size_t stem_words, random_source& random,
-                    const std::string& path) {
-  const std::size_t places = words.size() - stem_words - continuation_words + 1;
-  const std::size_t at = random.below(places);
-  question out{.id = {}, .stem = joined(words, at, stem_words), .choices = {}, .answer = 0, .user_choice = {}};
-  out.choices.push_back(joined(words, at + stem_words, continuation_words));
-  if (!fill_choices(out.choices,
-                    [&] { return joined(words, stem_words + random.below(places), continuation_words); })) {
-    throw failure(fmt::format("{}: repeats the same words again and again", path));
+// What every grocery dialog is made from.
+struct grocery_source {
+  std::vector<std::string_view> words;  // of the text
+  std::vector<std::string_view> goods;
+  const std::string& path;
+};
+
+// Different words of four to nine small letters: the goods of the bundled model's training.
+std::vector<std::string_view> short_words(std::vector<std::string_view> words) {
+  std::erase_if(words, [](std::string_view word) {
+    return word.size() < 4 || word.size() > 9 ||
+           word.find_first_not_of("abcdefghijklmnopqrstuvwxyz") != std::string_view::npos;
+  });
+  std::sort(words.begin(), words.end());
+  words.erase(std::unique(words.begin(), words.end()), words.end());
+  return words;
+}
+
+// The distractor whose stem begins with word number `at`.
+question distractor(const grocery_source& source, std::size_t at, std::size_t stem_words, random_source& random) {
+  const std::size_t places = source.words.size() - stem_words - continuation_words + 1;
+  question out{.id = {}, .stem = joined(source.words, at, stem_words), .choices = {}, .answer = 0, .user_choice = {}};
+  out.choices.push_back(joined(source.words, at + stem_words, continuation_words));
+  const auto draw = [&] { return joined(source.words, stem_words + random.below(places), continuation_words); };
+  if (!fill_choices(out.choices, draw)) {
+    throw failure(fmt::format("{}: repeats the same words again and again", source.path));
   }
   place_answer(out, random);
   return out;
 }
 
-dialog grocery_dialog(const grocery_shape& shape, std::size_t number, const std::vector<std::string_view>& words,
-                      const std::string& path) {
+dialog grocery_dialog(const grocery_shape& shape, std::size_t number, const grocery_source& source) {
   random_source random(shape.seed, number);
   const std::string_view name = names[random.below(names.size())];
-  std::vector<std::string_view> bought(groceries.begin(), groceries.end());
-  random.shuffle(bought);
+  std::vector<std::string> bought;
+  if (!fill_choices(bought, [&] { return fmt::format("[{}].", source.goods[random.below(source.goods.size())]); })) {
+    throw failure(fmt::format("{}: has too few different words to choose goods from", source.path));
+  }
   dialog out;
   out.push_back({.id = fmt::format("key_{}", number),
-                 .stem = fmt::format("I want you to buy for {} the GROCERY: [{}].", name, bought[0]),
+                 .stem = fmt::format("I want you to buy for {} the GROCERY: {}", name, bought[0]),
                  .choices = {"OK"},
                  .answer = 0,
                  .user_choice = {}});
+  const std::size_t turn_words = shape.stem_words + continuation_words;
+  const std::size_t places = source.words.size() - turn_words + 1;
+  std::size_t at = random.below(places);
   for (std::size_t i = 0; i < shape.distractors; ++i) {
-    out.push_back(distractor(words, shape.stem_words, random, path));
+    out.push_back(distractor(source, at, shape.stem_words, random));
     out.back().id = fmt::format("{}", number);
+    at = at + turn_words < places ? at + turn_words : 0;
   }
   question recall{.id = fmt::format("answer_{}", number),
                   .stem = fmt::format("What GROCERY did {0} want? For {0} the GROCERY:", name),
-                  .choices = {},
+                  .choices = std::move(bought),
                   .answer = 0,
                   .user_choice = {}};
-  for (std::size_t i = 0; i < choice_count; ++i) {
-    recall.choices.push_back(fmt::format("[{}].", bought[i]));
-  }
   place_answer(recall, random);
   out.push_back(std::move(recall));
   return out;
@@ -133,15 +152,22 @@ std::vector<std::string> turns_of(std::string_view line, const std::string& wher
 }  // namespace
 
 std::vector<dialog> make_grocery(const grocery_shape& shape, std::string_view text, const std::string& path) {
-  const std::vector<std::string_view> words = words_of(text);
+  grocery_source source{.words = words_of(text), .goods = {groceries.begin(), groceries.end()}, .path = path};
   const std::size_t needed = choice_count * continuation_words + shape.stem_words;
-  if (words.size() < needed) {
+  if (source.words.size() < needed) {
     throw failure(fmt::format("{}: has {} words without digits; distractors with stems of {} need at least {}", path,
-                              words.size(), shape.stem_words, needed));
+                              source.words.size(), shape.stem_words, needed));
+  }
+  if (shape.goods == goods_kind::words) {
+    source.goods = short_words(source.words);
+    if (source.goods.size() < choice_count) {
+      throw failure(fmt::format("{}: has {} different words of 4 to 9 small letters; goods need at least {}", path,
+                                source.goods.size(), choice_count));
+    }
   }
   std::vector<dialog> out;
   for (std::size_t i = 0; i < shape.dialogs; ++i) {
-    out.push_back(grocery_dialog(shape, i, words, path));
+    out.push_back(grocery_dialog(shape, i, source));
   }
   return out;
 }

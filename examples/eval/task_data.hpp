@@ -17,17 +17,24 @@ namespace kvkeep_eval {
 // How many choices a question has.
 inline constexpr std::size_t choice_count = 4;
 
+// What is bought.
+enum class goods_kind : std::uint8_t {
+  groceries,  // one of 60
+  words,      // a word of the text of 4 to 9 small letters, as in the bundled model's training
+};
+
 // What Grocery Shopping dialogs are made of.
 struct grocery_shape {
   std::size_t dialogs = 1;
   std::size_t distractors = 20;  // turns between the fact and the question for it
   std::size_t stem_words = 10;   // of a distractor, >= 1
+  goods_kind goods = goods_kind::groceries;
   std::uint64_t seed = 0;
 };
 
-// Dialogs of one fact (id key_N), distractors (N) and one recall with four groceries to choose from (answer_N): dialog N
-// depends on no other. A distractor is some words of `text`, to be continued by the four that follow there or by four from
-// elsewhere. Words with a digit, such as the numbers of verses, are left out. A failure, which begins with `path`, if the
+// Dialogs of one fact (id key_N), distractors (N) and one recall with four goods to choose from (answer_N): dialog N depends
+// on no other. A distractor is some words of `text`, to be continued by the four that follow there or by four from
+// elsewhere; each begins where the one before ended. Words with a digit, such as the numbers of verses, are left out. A failure, which begins with `path`, if the
 // text has too few words.
 [[nodiscard]] std::vector<dialog> make_grocery(const grocery_shape& shape, std::string_view text,
                                                const std::string& path);

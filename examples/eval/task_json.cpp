@@ -24,6 +24,8 @@ json to_json_value(const accuracy& of) {
 json to_json_value(const fact_record& fact) {
   return {{"surprisal", fact.surprisal},
           {"rank", fact.rank},
+          {"first_surprisal", fact.first_surprisal},
+          {"first_rank", fact.first_rank},
           {"tokens", fact.tokens},
           {"recall_all_held", to_json_value(fact.all_held)},
           {"recall_some_held", to_json_value(fact.some_held)},

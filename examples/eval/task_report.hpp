@@ -24,11 +24,13 @@ struct accuracy {
 // What became of the fact of each dialog: the tokens of its word, those in brackets, up to the question for it. Means are
 // over the tokens of all words.
 struct fact_record {
-  double surprisal = 0;  // nats
-  double rank = 0;       // among the dialog's tokens before the question, without BOS; 1 is the most surprising
-  double tokens = 0;     // of a dialog before the question
-  accuracy all_held;     // recall where every token of the word was held when the question came
-  accuracy some_held;    // some, but not all
+  double surprisal = 0;        // nats
+  double rank = 0;             // among the dialog's tokens before the question, without BOS; 1 is the most surprising
+  double first_surprisal = 0;  // of the words' first tokens alone
+  double first_rank = 0;
+  double tokens = 0;   // of a dialog before the question
+  accuracy all_held;   // recall where every token of the word was held when the question came
+  accuracy some_held;  // some, but not all
   accuracy none_held;
 };
 

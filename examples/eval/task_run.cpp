@@ -39,6 +39,10 @@ class fact_tally {
       const auto more = std::count_if(before.begin(), before.end(), [&](float other) { return other > surprisal; });
       record_.surprisal += static_cast<double>(surprisal);
       record_.rank += static_cast<double>(more + 1);
+      if (at == word_.first) {
+        record_.first_surprisal += static_cast<double>(surprisal);
+        record_.first_rank += static_cast<double>(more + 1);
+      }
     }
     word_tokens_ += tokens;
     record_.tokens += static_cast<double>(before.size());
@@ -47,9 +51,13 @@ class fact_tally {
 
   [[nodiscard]] fact_record result() const {
     fact_record out = record_;
-    out.surprisal /= std::max(static_cast<double>(word_tokens_), 1.0);
-    out.rank /= std::max(static_cast<double>(word_tokens_), 1.0);
-    out.tokens /= std::max(static_cast<double>(dialogs_), 1.0);
+    const double words = std::max(static_cast<double>(dialogs_), 1.0);
+    const double tokens = std::max(static_cast<double>(word_tokens_), 1.0);
+    out.surprisal /= tokens;
+    out.rank /= tokens;
+    out.first_surprisal /= words;
+    out.first_rank /= words;
+    out.tokens /= words;
     return out;
   }
 
@@ -58,6 +66,8 @@ class fact_tally {
 
   fact_record record_{.surprisal = 0,
                       .rank = 0,
+                      .first_surprisal = 0,
+                      .first_rank = 0,
                       .tokens = 0,
                       .all_held = {"recall, word held", chance, 0, 0},
                       .some_held = {"recall, word held in part", chance, 0, 0},

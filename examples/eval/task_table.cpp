@@ -47,17 +47,18 @@ std::string main_rows(const task_report& report) {
 
 // What explains recall: whether the word was worth keeping by its surprisal, whether it was kept, and whether it was read.
 std::string fact_rows(const task_report& report) {
-  cells out{
-      {"the fact's word", "surprisal", "rank", "of", "held %", "in part %", "recall % if held", "in part", "if not"}};
+  cells out{{"the fact's word", "surprisal (first)", "rank (first)", "of", "held %", "in part %", "recall % if held",
+             "in part", "if not"}};
   for (const task_result& result : report.policies) {
     const fact_record fact = result.fact.value_or(fact_record{});
     const std::size_t asked = fact.all_held.asked + fact.some_held.asked + fact.none_held.asked;
     const auto of_all = [&](std::size_t count) {
       return asked == 0 ? "-" : percent(static_cast<double>(count) / static_cast<double>(asked));
     };
-    out.push_back({result.spec, fmt::format("{:.2f}", fact.surprisal), fmt::format("{:.1f}", fact.rank),
-                   fmt::format("{:.1f}", fact.tokens), of_all(fact.all_held.asked), of_all(fact.some_held.asked),
-                   share_text(fact.all_held), share_text(fact.some_held), share_text(fact.none_held)});
+    out.push_back({result.spec, fmt::format("{:.2f} ({:.2f})", fact.surprisal, fact.first_surprisal),
+                   fmt::format("{:.1f} ({:.1f})", fact.rank, fact.first_rank), fmt::format("{:.1f}", fact.tokens),
+                   of_all(fact.all_held.asked), of_all(fact.some_held.asked), share_text(fact.all_held),
+                   share_text(fact.some_held), share_text(fact.none_held)});
   }
   return align(out);
 }
@@ -87,7 +88,7 @@ std::string notes(const task_report& report) {
   if (report.policies[0].fact) {
     out +=
         "surprisal: nats, rank: 1 is the dialog's most surprising token before the question; both are means of the "
-        "word's tokens\n";
+        "word's tokens (of its first)\n";
   }
   if (report.left_out > 0) {
     out += fmt::format("left out: {} turns that are too long for one of the policies\n", grouped(report.left_out));

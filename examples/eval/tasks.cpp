@@ -164,6 +164,8 @@ std::string_view text_of(choice_rule rule) {
   return "published";
 }
 
+std::string_view text_of(goods_kind goods) { return goods == goods_kind::words ? "words" : "groceries"; }
+
 std::vector<std::string> policies_at_budget(std::size_t budget, std::size_t room) {
   const std::size_t rest = budget - sinks;
   return {fmt::format("dense:max_tokens={}", room), fmt::format("streaming_llm:sinks={},window={}", sinks, rest),
@@ -179,6 +181,7 @@ std::vector<task_file> make_task_data(const task_options& options) {
       return {{"keys.jsonl", make_grocery({.dialogs = options.dialogs,
                                            .distractors = options.distractors,
                                            .stem_words = options.stem_words,
+                                           .goods = options.goods,
                                            .seed = options.seed},
                                           read_text(options.text), path)}};
     case task_name::daily_dialog: {

@@ -4,6 +4,7 @@
 #include "choice.hpp"
 #include "compare.hpp"
 #include "question.hpp"
+#include "task_data.hpp"
 #include "task_report.hpp"
 
 #include <cstddef>
@@ -34,7 +35,8 @@ struct task_options {
   std::size_t dialogs = 100;          // of grocery; of daily_dialog at most
   std::size_t distractors = 20;       // turns of a grocery dialog between the fact and the question
   std::size_t stem_words = 10;        // of a distractor
-  std::size_t rounds = 2000;          // of rock_paper_scissors, per player
+  goods_kind goods = goods_kind::groceries;
+  std::size_t rounds = 2000;  // of rock_paper_scissors, per player
   std::size_t seed = 0;
   choice_rule rule = choice_rule::mean;
 };
@@ -58,6 +60,7 @@ struct task_file {
 
 [[nodiscard]] std::string_view text_of(task_name task);
 [[nodiscard]] std::string_view text_of(choice_rule rule);
+[[nodiscard]] std::string_view text_of(goods_kind goods);
 
 }  // namespace kvkeep_eval
 

@@ -41,6 +41,11 @@ const std::map<std::string, choice_rule>& rules_by_name() {
   return names;
 }
 
+const std::map<std::string, goods_kind>& goods_by_name() {
+  static const auto names = named<goods_kind>({goods_kind::groceries, goods_kind::words});
+  return names;
+}
+
 }  // namespace
 
 tasks_command::tasks_command(CLI::App& app)
@@ -92,6 +97,11 @@ void tasks_command::add_data_options() {
   number("--distractors", options_.distractors, 0, most_task_size,
          "Turns of a grocery dialog between the fact and the question for it");
   number("--stem-words", options_.stem_words, 1, largest_chunk, "Words of a distractor before its choices");
+  command()
+      .add_option("--goods", goods_,
+                  "What is bought: groceries, or words of the text as in the bundled model's training")
+      ->check(CLI::IsMember(goods_by_name()))
+      ->capture_default_str();
   number("--rounds", options_.rounds, 1, most_task_size, "Rounds of rock_paper_scissors against each of three players");
   number("--seed", options_.seed, 0, 4294967295U, "Seed of the data");
 }
@@ -99,6 +109,7 @@ void tasks_command::add_data_options() {
 void tasks_command::check_task_arguments() {
   options_.task = tasks_by_name().at(task_);
   options_.rule = rules_by_name().at(rule_);
+  options_.goods = goods_by_name().at(goods_);
   const bool reads_text = options_.task != task_name::rock_paper_scissors;
   if (reads_text && options_.text.empty()) {
     throw CLI::RequiredError(fmt::format("--text (by {})", task_));
@@ -112,6 +123,7 @@ void tasks_command::check_task_arguments() {
   refuse("--dialogs", reads_text);
   refuse("--distractors", options_.task == task_name::grocery);
   refuse("--stem-words", options_.task == task_name::grocery);
+  refuse("--goods", options_.task == task_name::grocery);
   refuse("--rounds", options_.task == task_name::rock_paper_scissors);
   refuse("--budget", policies_.empty());
 }

@@ -25,6 +25,7 @@ class tasks_command final : public subcommand {
   task_options options_;
   std::string task_;
   std::string rule_{text_of(choice_rule::mean)};
+  std::string goods_{text_of(goods_kind::groceries)};
   std::string policies_;  // one string, separated by semicolons
   std::filesystem::path json_;
   std::filesystem::path data_directory_;
