@@ -13,7 +13,7 @@ namespace kvkeep_eval {
 
 namespace {
 
-constexpr std::size_t continuation_words = 4;
+constexpr std::size_t continuation_words = 3;
 constexpr std::string_view white_space = " \t\r\n\v\f";
 
 // The names of the bundled model's training.

@@ -27,13 +27,13 @@ enum class goods_kind : std::uint8_t {
 struct grocery_shape {
   std::size_t dialogs = 1;
   std::size_t distractors = 20;  // turns between the fact and the question for it
-  std::size_t stem_words = 10;   // of a distractor, >= 1
+  std::size_t stem_words = 6;    // of a distractor, >= 1
   goods_kind goods = goods_kind::groceries;
   std::uint64_t seed = 0;
 };
 
 // Dialogs of one fact (id key_N), distractors (N) and one recall with four goods to choose from (answer_N): dialog N depends
-// on no other. A distractor is some words of `text`, to be continued by the four that follow there or by four from
+// on no other. A distractor is some words of `text`, to be continued by the three that follow there or by three from
 // elsewhere; each begins where the one before ended. Words with a digit, such as the numbers of verses, are left out. A failure, which begins with `path`, if the
 // text has too few words.
 [[nodiscard]] std::vector<dialog> make_grocery(const grocery_shape& shape, std::string_view text,

@@ -32,9 +32,9 @@ struct task_options {
   std::filesystem::path text;         // grocery: any text; daily_dialog: dialogs; else empty
   std::vector<std::string> policies;  // specs, in the order of the report; none: policies_at_budget()
   std::size_t budget = 128;           // tokens that each of these keeps
-  std::size_t dialogs = 100;          // of grocery; of daily_dialog at most
+  std::size_t dialogs = 50;           // of grocery; of daily_dialog at most
   std::size_t distractors = 20;       // turns of a grocery dialog between the fact and the question
-  std::size_t stem_words = 10;        // of a distractor
+  std::size_t stem_words = 6;         // of a distractor
   goods_kind goods = goods_kind::groceries;
   std::size_t rounds = 2000;  // of rock_paper_scissors, per player
   std::size_t seed = 0;
