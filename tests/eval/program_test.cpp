@@ -142,6 +142,40 @@ TEST_F(Program, TellsAWrongCommandLineFromAFailure) {
   EXPECT_EQ(failed.out, "");
 }
 
+TEST_F(Program, TakesTasksAndWritesTheirData) {
+  const std::string model = bundled_model().string();
+  const std::string directory = file(".").string();
+  const std::vector<std::string> play{"tasks", "--task", "rock_paper_scissors", "--model", model, "--rounds", "2"};
+  std::vector<std::string> all = play;
+  all.insert(all.end(), {"--policies", "streaming_llm", "--json", file("a.json").string(), "--write", directory});
+  const outcome done = run(all);
+  EXPECT_EQ(done.status, 0) << done.error;
+  EXPECT_TRUE(has(done.out, "rock_paper_scissors: 3 dialogs, seed 0")) << done.out;
+  EXPECT_TRUE(has(contents(file("a.json")), "\"task\": \"rock_paper_scissors\""));
+  EXPECT_TRUE(has(contents(file("rock_paper_scissors_dominant_paper.jsonl")), "{\"id\":1,\"question\":"));
+  EXPECT_EQ(files(), 6U);  // three players, the report, stdout and stderr
+
+  const auto wrong = [&](const std::vector<std::string>& more, const std::string& named) {
+    std::vector<std::string> arguments = play;
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const outcome refused = run(arguments);
+    EXPECT_EQ(refused.status, 2) << named;
+    EXPECT_TRUE(has(refused.error, named)) << refused.error;
+    EXPECT_EQ(refused.out, "");
+  };
+  wrong({"--text", "a"}, "--text: rock_paper_scissors has no use for it");
+  wrong({"--distractors", "3"}, "--distractors: rock_paper_scissors has no use for it");
+  wrong({"--budget", "5"}, "5 is not a whole number from 8 to 1048576");
+  wrong({"--choose", "best"}, "best not in {mean,published,sum}");
+  wrong({"--policies", "dense", "--budget", "50"}, "--budget");
+  const outcome unknown = run({"tasks", "--task", "chess", "--model", model});
+  EXPECT_EQ(unknown.status, 2);
+  EXPECT_TRUE(has(unknown.error, "chess not in {dailydialog,grocery,rock_paper_scissors}")) << unknown.error;
+  const outcome without = run({"tasks", "--task", "grocery", "--model", model});
+  EXPECT_EQ(without.status, 2);
+  EXPECT_TRUE(has(without.error, "--text")) << without.error;
+}
+
 TEST_F(Program, LeavesNothingHalfWritten) {
   const std::string json = file("a.json").string();
   write_file(json, "old");
