@@ -1,10 +1,14 @@
 #include "command_line.hpp"
 
+#include "failure.hpp"
 #include "worker_pool.hpp"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
+#include <system_error>
+#include <vector>
 
 namespace kvkeep_eval {
 
@@ -39,6 +43,26 @@ void add_model_options(CLI::App& command, std::filesystem::path& model, std::fil
   command.add_option("--threads", threads, "Threads for matrix products and attention, 1 or more")
       ->check(whole_number(1, most_threads))
       ->capture_default_str();
+}
+
+void refuse_lost_files(std::span<const std::filesystem::path> outputs, std::span<const std::filesystem::path> inputs) {
+  std::vector<std::filesystem::path> seen;
+  for (const auto& path : outputs) {
+    if (path.empty()) {
+      continue;
+    }
+    std::error_code ignored;
+    for (const auto& input : inputs) {
+      if (std::filesystem::equivalent(path, input, ignored)) {
+        throw failure(fmt::format("{}: is an input, and would be overwritten", path.string()));
+      }
+    }
+    const auto full = std::filesystem::weakly_canonical(path, ignored);
+    if (std::find(seen.begin(), seen.end(), full) != seen.end()) {
+      throw failure(fmt::format("{}: is asked for twice", path.string()));
+    }
+    seen.push_back(full);
+  }
 }
 
 }  // namespace kvkeep_eval

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <span>
 #include <string>
 
 namespace kvkeep_eval {
@@ -44,6 +45,9 @@ class subcommand {
 // Adds --model, --tokenizer and --threads.
 void add_model_options(CLI::App& command, std::filesystem::path& model, std::filesystem::path& tokenizer,
                        std::size_t& threads);
+
+// A failure if two outputs are one file, or an output is an input; empty paths stand for none.
+void refuse_lost_files(std::span<const std::filesystem::path> outputs, std::span<const std::filesystem::path> inputs);
 
 }  // namespace kvkeep_eval
 

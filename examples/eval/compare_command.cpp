@@ -12,10 +12,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <optional>
-#include <system_error>
 #include <vector>
 
 namespace kvkeep_eval {
@@ -65,23 +63,8 @@ void compare_command::refuse_lost_files() const {
                                                   options_.model / "model.safetensors",
                                                   options_.model / "tokenizer.model",
                                                   options_.tokenizer};
-  std::vector<std::filesystem::path> seen;
-  for (const auto& path : {json_, csv_, plot_}) {
-    if (path.empty()) {
-      continue;
-    }
-    std::error_code ignored;
-    for (const auto& input : inputs) {
-      if (std::filesystem::equivalent(path, input, ignored)) {
-        throw failure(fmt::format("{}: is an input, and would be overwritten", path.string()));
-      }
-    }
-    const auto full = std::filesystem::weakly_canonical(path, ignored);
-    if (std::find(seen.begin(), seen.end(), full) != seen.end()) {
-      throw failure(fmt::format("{}: is asked for twice", path.string()));
-    }
-    seen.push_back(full);
-  }
+  const std::vector<std::filesystem::path> outputs{json_, csv_, plot_};
+  kvkeep_eval::refuse_lost_files(outputs, inputs);
 }
 
 comparison compare_command::run_with_progress() const {

@@ -12,7 +12,6 @@
 #include <cstdio>
 #include <map>
 #include <optional>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -128,24 +127,29 @@ void tasks_command::check_task_arguments() {
   refuse("--budget", policies_.empty());
 }
 
-void tasks_command::write_data() const {
-  for (const task_file& file : make_task_data(options_)) {
-    const output_file out(data_directory_ / file.name);
-    std::error_code ignored;
-    if (std::filesystem::equivalent(out.path(), options_.text, ignored)) {
-      throw failure(fmt::format("{}: is an input, and would be overwritten", out.path().string()));
-    }
-    out.replace(to_json_lines(file.dialogs));
-  }
+std::vector<task_file> tasks_command::data_files() const {
+  return data_directory_.empty() ? std::vector<task_file>() : make_task_data(options_);
 }
 
 int tasks_command::run() {
   if (!policies_.empty()) {
     options_.policies = split_policies(policies_);
   }
+  const std::vector<task_file> data = data_files();
+  std::vector<std::filesystem::path> outputs{json_};
+  for (const task_file& file : data) {
+    outputs.push_back(data_directory_ / file.name);
+  }
+  const std::vector<std::filesystem::path> inputs{options_.text,
+                                                  options_.model,
+                                                  options_.model / "config.json",
+                                                  options_.model / "model.safetensors",
+                                                  options_.model / "tokenizer.model",
+                                                  options_.tokenizer};
+  refuse_lost_files(outputs, inputs);
   const std::optional<output_file> json = json_.empty() ? std::nullopt : std::optional<output_file>(json_);
-  if (!data_directory_.empty()) {
-    write_data();
+  for (const task_file& file : data) {
+    output_file(data_directory_ / file.name).replace(to_json_lines(file.dialogs));
   }
   catch_interrupts();
   const task_report report = [&] {

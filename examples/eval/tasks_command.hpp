@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace kvkeep_eval {
 
@@ -20,7 +21,8 @@ class tasks_command final : public subcommand {
   void add_data_options();
   // A CLI error if an argument is missing that the task needs, or given that it has no use for.
   void check_task_arguments();
-  void write_data() const;
+  // The files that --write makes.
+  [[nodiscard]] std::vector<task_file> data_files() const;
 
   task_options options_;
   std::string task_;

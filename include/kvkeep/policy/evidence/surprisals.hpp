@@ -137,8 +137,7 @@ struct logit_sums {
 /// Errors: counts that do not match; a token id out of range; a row that is no distribution. `out` is then undefined.
 /// Cost: reads every logit twice. Allocates nothing.
 [[nodiscard]] inline result<void> try_surprisals(const logits_view& logits, std::span<const std::int32_t> token_ids,
-                                                 std::span<float> out,
-                                                 token_measure kind = token_measure::surprisal) {
+                                                 std::span<float> out, token_measure kind = token_measure::surprisal) {
   if (auto ok = detail::check_token_ids(logits, token_ids); !ok) return ok;
   if (auto ok = detail::check_out(out.size(), logits.tokens); !ok) return ok;
   for (std::size_t t = 0; t < logits.tokens; ++t) {
