@@ -36,7 +36,7 @@ struct task_options {
   std::size_t distractors = 20;       // turns of a grocery dialog between the fact and the question
   std::size_t stem_words = 6;         // of a distractor
   goods_kind goods = goods_kind::groceries;
-  std::size_t rounds = 200;   // of rock_paper_scissors, per player; 2000 in the paper
+  std::size_t rounds = 200;  // of rock_paper_scissors, per player; 2000 in the paper
   std::size_t seed = 0;
   choice_rule rule = choice_rule::mean;
 };
