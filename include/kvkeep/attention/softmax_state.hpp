@@ -10,8 +10,8 @@
 #include <limits>
 #include <span>
 
-#include "kvkeep/detail/exp.hpp"
 #include "kvkeep/core/config.hpp"
+#include "kvkeep/detail/exp.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
 

@@ -11,8 +11,8 @@
 #include <type_traits>
 
 #include "kvkeep/attention/attend_types.hpp"
-#include "kvkeep/detail/exp.hpp"
 #include "kvkeep/attention/turned_tile.hpp"
+#include "kvkeep/detail/exp.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
 namespace detail {
