@@ -73,7 +73,7 @@ struct weight_record {
     for (std::size_t i = 0; i < stride_of(slots); i += vec_width) {
       const vec reference = load(factors + i);
       const vec factor = exp_below(reference - splat(state.max)) / splat(state.sum);
-      store(factors + i, reference != reference ? vec{} : factor);
+      store(factors + i, are_nan(reference) ? vec{} : factor);
     }
   }
 

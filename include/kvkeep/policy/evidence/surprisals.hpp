@@ -57,7 +57,7 @@ struct logit_sums {
   vec_int broken{};
   for (std::size_t i = 0; i < whole; i += vec_width) {
     const vec x = load(in + i);
-    broken |= x != x;
+    broken |= are_nan(x);
     tops = larger(x, tops);
   }
   float top = largest(tops);
