@@ -87,29 +87,32 @@ void run_history(const std::string& name, const Policy& policy, const words& mea
   bool aborted = false;
 
   const bool one_by_one = kvkeep::planner<Policy>::wants_surprisals && Policy{policy}.rules().when.chunk_invariant;
+  const auto take_step = [&](const event& e, std::size_t n, std::size_t count) {
+    const position next = cache.next_position();
+    auto step = cache.begin(n);
+    // Rejected tokens carry other data than what follows: the salt is the event's.
+    const auto outputs = attend_all(step, shape, next, e.salt);
+    const auto expected = model.step(n, count, e.salt);
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+      ASSERT_LT(max_difference(outputs[layer], expected[layer]), Codecs::tolerance)
+          << "layer " << layer << " at " << next;
+    }
+    if (e.what != event::kind::abort) commit<Policy>(step, count, next, e.salt);
+    if (count == 0) {
+      aborted = true;
+      return;
+    }
+    auto plain_step = plain.begin(count);
+    const auto plain_outputs = attend_all(plain_step, shape, next, e.salt);
+    commit<Policy>(plain_step, count, next, e.salt);
+    if (!aborted && count == n) {
+      ASSERT_EQ(outputs, plain_outputs) << "bit for bit, as no step was abandoned";
+    }
+  };
   for (const event& e : history(random, 60, one_by_one ? 1 : max_step, most_reserved)) {
     const position next = cache.next_position();
     if (e.what == event::kind::step || e.what == event::kind::abort) {
-      const std::size_t count = e.what == event::kind::abort ? 0 : e.count;
-      auto step = cache.begin(e.n);
-      // Rejected tokens carry other data than what follows: the salt is the event's.
-      const auto outputs = attend_all(step, shape, next, e.salt);
-      const auto expected = model.step(e.n, count, e.salt);
-      for (std::size_t layer = 0; layer < shape.layers; ++layer) {
-        ASSERT_LT(max_difference(outputs[layer], expected[layer]), Codecs::tolerance)
-            << "layer " << layer << " at " << next;
-      }
-      if (e.what == event::kind::step) commit<Policy>(step, count, next, e.salt);
-      if (count == 0) {
-        aborted = true;
-      } else {
-        auto plain_step = plain.begin(count);
-        const auto plain_outputs = attend_all(plain_step, shape, next, e.salt);
-        commit<Policy>(plain_step, count, next, e.salt);
-        if (!aborted && count == e.n) {
-          ASSERT_EQ(outputs, plain_outputs) << "bit for bit, as no step was abandoned";
-        }
-      }
+      ASSERT_NO_FATAL_FAILURE(take_step(e, e.n, e.what == event::kind::abort ? 0 : e.count));
     } else if (e.what == event::kind::erase) {
       const auto from = first + static_cast<position>(e.from * static_cast<double>(next - first));
       const position to = std::min(next, from + static_cast<position>(e.length));
@@ -121,6 +124,10 @@ void run_history(const std::string& name, const Policy& policy, const words& mea
       cache.reserve(e.n);
       plain.reserve(e.n);
       model.reserve(e.n);
+      if (one_by_one && e.n > 0) {  // the turn that there is room for now
+        ASSERT_EQ(cache.held(), model.held());
+        ASSERT_NO_FATAL_FAILURE(take_step(e, e.n, static_cast<std::size_t>(e.salt % (e.n + 1))));
+      }
     } else if (e.what == event::kind::end_turn) {
       cache.end_turn();
       plain.end_turn();
@@ -156,10 +163,11 @@ TYPED_TEST(CodedHistory, EqualsTheSlowModelOfDecodedRows) {
   std::uint64_t seed = 3000;
   for (const auto& encoding : encodings) {
     for (const position first : {0, 12345}) {
-      for_each_storage(first,
-                       [&](const std::string& name, const auto& policy, const words& meaning, std::size_t reserved) {
-                         run_history<TypeParam>(name, policy, meaning, reserved, shape, encoding, first, seed++);
-                       });
+      const auto run = [&](const std::string& name, const auto& policy, const words& meaning, std::size_t reserved) {
+        run_history<TypeParam>(name, policy, meaning, reserved, shape, encoding, first, seed++);
+      };
+      for_each_storage(first, run);
+      with_sir_llm(first, run);
     }
   }
 }
@@ -183,7 +191,9 @@ TYPED_TEST(History, ColumnsAndStatesFollowTheirTokens) {
     for_each_policy_with_surprisals(first, [&](const std::string& name, const auto& policy, const words& meaning,
                                                std::size_t reserved) {
       for (int repeat = 0; repeat < 8; ++repeat) {
-        run_history<TypeParam>(name, policy, meaning, reserved, {1, 2, 1, 4}, kvkeep::no_positions{}, first, seed++);
+        const kvkeep::position_encoding none = kvkeep::no_positions{};
+        const kvkeep::position_encoding rope = kvkeep::rope{.theta = 100.0};
+        run_history<TypeParam>(name, policy, meaning, reserved, {1, 2, 1, 4}, repeat < 4 ? none : rope, first, seed++);
         if (testing::Test::HasFatalFailure()) return;
       }
     });

@@ -256,7 +256,17 @@ void for_each_storage(position first, const F& f) {
     std::size_t{22});
 }
 
-/// The same for policies that must be told surprisals.
+/// The same for sir_llm, which is told surprisals.
+template <class F>
+void with_sir_llm(position first, const F& f) {
+  const auto m = std::make_shared<memory>();
+  words w = sinks_window_and(
+      first, 2, 6, 9, [=](const positions& rest, std::size_t count) { return surprising_of(rest, count, *m, false); });
+  w.remembered = m;
+  f("sir_llm", kvkeep::sir_llm{.sinks = 2, .window = 6, .count = 9, .decay = 0.5}, w, std::size_t{15});
+}
+
+/// The same for all policies that are.
 template <class F>
 void for_each_policy_with_surprisals(position first, const F& f) {
   using namespace kvkeep;
@@ -278,8 +288,7 @@ void for_each_policy_with_surprisals(position first, const F& f) {
   f("surprising without a window",
     policy{keep{sinks{2}, most_surprising{}}, read_all{}, cache_distance{}, each_token{}},
     told(false, words::act::each_token, 0), std::size_t{9});
-  f("sir_llm", sir_llm{.sinks = 2, .window = 6, .count = 9, .decay = 0.5}, told(false, words::act::each_token),
-    std::size_t{15});
+  with_sir_llm(first, f);
   {
     const auto m = std::make_shared<memory>();
     words w = sinks_and_window(first, 0, 0);

@@ -111,7 +111,7 @@ class stream_model {
     return outputs;
   }
   void reserve(std::size_t n) {
-    if (held_.size() + n > policy_.capacity) held_ = policy_.keep(held_, n);
+    if (!fits(n)) held_ = policy_.keep(held_, n);
   }
   void erase(position first, position last) {
     std::erase_if(held_, [&](position p) { return p >= first && p < last; });
@@ -129,6 +129,17 @@ class stream_model {
   }
 
  private:
+  /// Whether n more tokens find room without anybody leaving.
+  [[nodiscard]] bool fits(std::size_t n) {
+    if (held_.size() + n > policy_.capacity) return false;
+    if (policy_.when != words::act::each_token) return true;
+    positions all = held_;
+    for (std::size_t t = 0; t < n; ++t) all.push_back(next_ + static_cast<position>(t));
+    seen(next_ + static_cast<position>(n) - 1);
+    const bool everybody = policy_.keep(all, 0).size() == all.size();
+    seen(next_ - 1);
+    return everybody;
+  }
   void seen(position newest) {
     if (policy_.remembered != nullptr) policy_.remembered->newest = newest;
   }

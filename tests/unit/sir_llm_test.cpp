@@ -6,6 +6,8 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
+#include <utility>
 
 #include "../support/rows.hpp"
 
@@ -196,6 +198,98 @@ TEST(SirLlm, DecaysWhetherOrNotAnybodyLeaves) {
   EXPECT_EQ(never.held(), (positions{0})) << "decay 1 keeps ranks";
 }
 
+TEST(SirLlm, FadesInTheRightOrderForThousandsOfTurns) {
+  // Turns of one token, against ln told + turns * ln decay. The values themselves are no numbers any more after 320 turns at
+  // 0.1 and 1,075 at 0.5.
+  for (const double decay : {1e-310, 0.1, 0.5, 0.9}) {
+    SCOPED_TRACE(decay);
+    const std::size_t count = 1500;
+    auto plan = planner_of(sir_llm{.sinks = 0, .window = 0, .count = count, .decay = decay}, 1);
+    std::map<position, double> held;  // ln of the value when it came, less its turn's number times ln decay
+    dice random(9);
+    for (position t = 0; t < 4000; ++t) {
+      const float told = 0.01F + 10.0F * static_cast<float>(random.between(0, 1000000)) / 1e6F;
+      if (held.size() == count) {
+        const auto least = std::min_element(held.begin(), held.end(),
+                                            [](const auto& a, const auto& b) { return a.second < b.second; });
+        held.erase(least);
+      }
+      held[t] = std::log(static_cast<double>(told)) - static_cast<double>(t) * std::log(decay);
+      feed(plan, {told});
+      plan.end_turn();
+      if (t % 500 != 499) continue;
+      positions expected;
+      for (const auto& [at, value] : held) expected.push_back(at);
+      ASSERT_EQ(plan.held(), expected) << "after turn " << t;
+    }
+  }
+  auto never = planner_of(sir_llm{.sinks = 0, .window = 0, .count = 2, .decay = 0.1});
+  feed(never, {0.0F, 1.0F});
+  for (int i = 0; i < 5000; ++i) never.end_turn();
+  feed(never, {0.0F});
+  EXPECT_EQ(never.held(), (positions{1, 2})) << "however faded, more than nothing";
+}
+
+/// Runs reserve(n) for every n that is allowed, and the turn that it promises room for.
+template <class Policy>
+void expect_reserved_turns_fit(const Policy& policy, const std::vector<std::pair<position, position>>& erased,
+                               std::size_t tokens) {
+  for (std::size_t n = 1; n < 40; ++n) {
+    auto plan = planner_of(policy, 40);
+    for (std::size_t t = 0; t < tokens; ++t) feed(plan, {static_cast<float>(t % 7)});
+    for (const auto& [first, last] : erased) plan.erase(first, last);
+    const positions before = plan.held();
+    if (!plan.try_reserve(n)) {
+      EXPECT_EQ(plan.held(), before);
+      EXPECT_GT(n, 11U) << "sinks and pinned tokens are few";
+      continue;
+    }
+    const auto began = plan.try_begin(n);
+    ASSERT_TRUE(began) << n << ": " << began.error().message();
+    plan.commit({.surprisals = std::vector<float>(n, 1.0F)});
+    // Nobody left who need not. (A step of one token may do without reserve: somebody leaves for it.)
+    if (n > 1 && plan.held_count() < before.size() + n) {
+      auto again = planner_of(policy, 40);
+      for (std::size_t t = 0; t < tokens; ++t) feed(again, {static_cast<float>(t % 7)});
+      for (const auto& [first, last] : erased) again.erase(first, last);
+      EXPECT_FALSE(again.try_begin(n)) << n << ": it would have fitted without reserve";
+    }
+  }
+}
+
+TEST(SirLlm, ReservedTurnsFitWhateverSharesAreFree) {
+  using namespace kvkeep;
+  const auto rules = [](auto... rule) { return policy{keep{rule...}, read_all{}, cache_distance{}}; };
+  const top most{surprisal{.decay = 0.9}, 8};
+  expect_reserved_turns_fit(rules(sinks{4}, pinned{0, 8}, recent{4}, most), {},
+                            14);  // the prompt is pinned, sinks and all
+  expect_reserved_turns_fit(rules(sinks{4}, pinned{0, 8}, recent{4}, most), {}, 30);
+  expect_reserved_turns_fit(rules(pinned{30, 40}, recent{4}, most), {}, 0);  // what is pinned has not come yet
+  expect_reserved_turns_fit(rules(pinned{30, 40}, recent{4}, most), {}, 25);
+  expect_reserved_turns_fit(sir_llm{.sinks = 2, .window = 2, .count = 9}, {{0, 2}}, 5);  // sinks were erased
+  expect_reserved_turns_fit(sir_llm{.sinks = 4, .window = 3, .count = 8}, {{1, 3}, {20, 25}}, 28);
+}
+
+TEST(SirLlm, RefusesTurnsOfAnySizeThatCannotFit) {
+  for (const std::size_t held : {std::size_t{0}, std::size_t{3}, std::size_t{20}}) {
+    auto plan = planner_of(sir_llm{.sinks = 1, .window = 2, .count = 3});
+    auto all = planner_of(kvkeep::dense{.max_tokens = 30});
+    for (std::size_t t = 0; t < held; ++t) feed(plan, {1.0F});
+    if (held > 0) {
+      all.begin(held);
+      all.commit();
+    }
+    const positions before = plan.held();
+    for (std::size_t less = 0; less < 5; ++less) {
+      const auto refused = plan.try_reserve(std::numeric_limits<std::size_t>::max() - less);
+      ASSERT_FALSE(refused) << held << ", " << less;
+      EXPECT_EQ(refused.error().argument(), "n");
+      EXPECT_FALSE(all.try_reserve(std::numeric_limits<std::size_t>::max() - less));
+    }
+    EXPECT_EQ(plan.held(), before);
+  }
+}
+
 TEST(SirLlm, InfinitiesRankFirstForEver) {
   auto plan = planner_of(sir_llm{.sinks = 0, .window = 0, .count = 3, .decay = 0.1});
   feed(plan, {infinite});
@@ -254,7 +348,13 @@ TEST(SirLlm, RefusesBadParametersAndBadEvidence) {
   auto plan = planner_of(sir_llm{.sinks = 1, .window = 1, .count = 1});
   plan.begin(2);
   EXPECT_EQ(plan.try_commit({.surprisals = std::vector<float>{1.0F, NAN}}).error().argument(), "surprisals[1]");
+  for (const float below : {-1e-6F, -infinite}) {
+    EXPECT_EQ(plan.try_commit({.surprisals = std::vector<float>{below, 1.0F}}).error().argument(), "surprisals[0]");
+  }
   EXPECT_EQ(plan.try_commit({.surprisals = std::vector<float>{1.0F}}).error().argument(), "surprisals");
+  EXPECT_EQ(plan.try_commit({.surprisals = std::vector<float>{1.0F, 1.0F, 1.0F}}).error().argument(), "surprisals");
+  EXPECT_EQ(plan.try_commit(1, {.surprisals = std::vector<float>{1.0F, 1.0F}}).error().argument(), "surprisals")
+      << "one a committed token, not one a token of the step";
   EXPECT_EQ(plan.try_commit().error().argument(), "surprisals");
   EXPECT_TRUE(plan.open()) << "the step is as it was";
   plan.commit({.surprisals = std::vector<float>{1.0F, 2.0F}});
@@ -296,6 +396,8 @@ TEST(SirLlmPublished, PaysWithTheMostSurprisingAndFillsWithTheNewest) {
             (positions{0, 1, 2, 3, 4, 5, 8, 9}))
       << "ties: the older is chosen, the newer fills";
   EXPECT_EQ(kept_for_turn(published{2, 4, 2, 1.0}, 4, told), (positions{0, 1, 6, 7})) << "more come than are ranked";
+  EXPECT_EQ(kept_for_turn(published{0, 8, 2, 1.0}, 3, told), (positions{1, 2, 3, 4, 5, 6, 7}))
+      << "the first never fills, and was not ranked";
   auto plan = planner_of(published{2, 2, 4, 1.0});
   feed(plan, told);
   const auto refusal = plan.try_begin(7);

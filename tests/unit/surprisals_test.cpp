@@ -54,6 +54,58 @@ TEST(Surprisals, AreThoseOfExactSums) {
   }
 }
 
+TEST(Surprisals, OfLikelyTokensKeepTheirDigits) {
+  // Almost all probability is the first token's, or two share it: what is left decides the value.
+  for (const std::size_t vocabulary : {5U, 16U, 33U, 1000U, 50000U}) {
+    for (const float top : {3.0F, 12.0F, 20.0F, 30.0F, 80.0F}) {
+      for (const std::size_t at : {std::size_t{0}, vocabulary / 2, vocabulary - 1}) {
+        std::vector<float> logits(vocabulary, 0.0F);
+        logits[at] = top;
+        const kvkeep::logits_view view{logits.data(), 1, vocabulary};
+        const std::vector<std::int32_t> id{static_cast<std::int32_t>(at)};
+        const double expected = std::log1p(static_cast<double>(vocabulary - 1) * std::exp(-static_cast<double>(top)));
+        EXPECT_NEAR(static_cast<double>(kvkeep::surprisals(view, id)[0]), expected, 1e-6 * expected)
+            << vocabulary << ", " << top;
+        logits[(at + 1) % vocabulary] = top;
+        const double shared =
+            std::log(2.0) + std::log1p(static_cast<double>(vocabulary - 2) / 2.0 * std::exp(-static_cast<double>(top)));
+        EXPECT_NEAR(static_cast<double>(kvkeep::surprisals(view, id)[0]), shared, 1e-6 * shared)
+            << vocabulary << ", " << top;
+      }
+    }
+  }
+}
+
+TEST(Surprisals, TakeImpossibleTokensAsSuch) {
+  for (const std::size_t vocabulary : {2U, 7U, 16U, 17U, 40U}) {
+    std::vector<float> logits = random_logits(vocabulary, 2.0F, vocabulary);
+    for (std::size_t i = 1; i < vocabulary; i += 2) logits[i] = -infinite;
+    const exact truth = exact_of(logits);
+    const kvkeep::logits_view view{logits.data(), 1, vocabulary};
+    const std::vector<std::int32_t> possible{0};
+    EXPECT_NEAR(static_cast<double>(kvkeep::surprisals(view, possible)[0]),
+                static_cast<double>(truth.log_sum - static_cast<long double>(logits[0])), 2e-6);
+    EXPECT_NEAR(static_cast<double>(kvkeep::surprisals(view, possible, kvkeep::token_measure::entropy)[0]),
+                static_cast<double>(truth.entropy), 2e-6)
+        << vocabulary;
+    const std::vector<std::int32_t> impossible{1};
+    EXPECT_EQ(kvkeep::surprisals(view, impossible)[0], infinite);
+  }
+}
+
+TEST(Surprisals, FindNaNWhereverItIs) {
+  for (const std::size_t vocabulary : {1U, 3U, 16U, 17U, 35U}) {
+    for (std::size_t at = 0; at < vocabulary; ++at) {
+      std::vector<float> logits(vocabulary, 1.0F);
+      logits[at] = NAN;
+      std::vector<float> out(1);
+      const auto outcome = kvkeep::try_surprisals({logits.data(), 1, vocabulary}, std::vector<std::int32_t>{0}, out);
+      ASSERT_FALSE(outcome) << at << " of " << vocabulary;
+      EXPECT_EQ(outcome.error().argument(), "logits[0]");
+    }
+  }
+}
+
 TEST(Surprisals, NeitherOverflowNorUnderflow) {
   std::vector<float> logits(50000, -3.0e38F);
   logits[7] = 3.0e38F;
@@ -62,6 +114,7 @@ TEST(Surprisals, NeitherOverflowNorUnderflow) {
     return kvkeep::surprisals({logits.data(), 1, logits.size()}, std::vector<std::int32_t>{id})[0];
   };
   EXPECT_EQ(of(7), 0.0F);
+  EXPECT_EQ(of(8), std::numeric_limits<float>::max()) << "6e38 is no float, and the logit is finite";
   EXPECT_EQ(of(9), infinite) << "impossible tokens surprise without limit";
   std::fill(logits.begin(), logits.end(), 0.0F);
   logits[3] = 2000.0F;  // e^-2000 is no number of any kind
@@ -153,7 +206,10 @@ TEST(Surprisals, NameEveryMistake) {
   EXPECT_EQ(fault({logits.data(), 3, 4}, ids, out), "logits[2]");
 
   EXPECT_EQ(kvkeep::surprisal_stream::try_make(0).error().argument(), "vocabulary");
-  EXPECT_EQ(kvkeep::surprisal_stream::try_make(3, kvkeep::token_measure::surprisal, NAN).error().argument(), "first");
+  for (const float first : {NAN, -0.5F, -infinite}) {
+    EXPECT_EQ(kvkeep::surprisal_stream::try_make(3, kvkeep::token_measure::surprisal, first).error().argument(),
+              "first");
+  }
   kvkeep::surprisal_stream stream(4);
   EXPECT_EQ(stream.try_push({logits.data(), 3, 3}, ids, out).error().argument(), "logits.vocabulary");
   EXPECT_EQ(stream.try_push({logits.data(), 3, 4}, ids, out).error().argument(), "logits[2]");

@@ -77,7 +77,7 @@ class drop_listener {
 
 /// What a caller tells at commit; only where the policy asks for it, and then for every token committed.
 struct commit_evidence {
-  std::span<const float> surprisals{};  ///< -ln P(token | before), one a committed token; not NaN
+  std::span<const float> surprisals{};  ///< -ln P(token | before), one a committed token; >= 0, infinity too
 };
 
 /// Tag of begin(n, may_shorten): the step may be committed in part. Policies that positions alone decide always allow it.

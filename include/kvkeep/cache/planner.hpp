@@ -106,7 +106,7 @@ class planner {
 
   /// Makes the first `count` tokens of the step (default all) and what the policy drops final; the rest never happened.
   /// commit(0) is abort(). Errors (the step stays open and unchanged): no step is open; count above the step's tokens;
-  /// surprisals missing, of the wrong number, NaN, or not asked for.
+  /// surprisals missing, of the wrong number, NaN, below 0, or not asked for.
   [[nodiscard]] result<void> try_commit(std::size_t count, const commit_evidence& evidence = {});
   [[nodiscard]] result<void> try_commit(const commit_evidence& evidence = {}) { return try_commit(step_, evidence); }
   /// Ends the step as if it had never begun.
@@ -114,8 +114,8 @@ class planner {
 
   // Messages; errors while a step is open.
 
-  /// Makes room for n tokens that will come: the share written last pays first, sinks and pinned never do. Errors: n cannot
-  /// be paid (the error names the largest n that can).
+  /// Makes room for n tokens that will come: the share written last pays first, sinks and pinned never do. Where the rules
+  /// would keep all that is held and n more, nobody leaves. Errors: n cannot be paid (the error names the largest n that can).
   [[nodiscard]] result<void> try_reserve(std::size_t n);
   /// Forgets the tokens at positions first <= p < last that are held. Errors: last < first, or last beyond the stream.
   [[nodiscard]] result<void> try_erase(position first, position last);
@@ -208,7 +208,9 @@ class planner {
 
   /// Marks in keep_ what a unit keeps of its first `tokens` tokens under `all`; returns how many go.
   std::size_t mark(std::size_t unit, const typename keep_type::shares& all, std::size_t tokens, std::size_t fresh);
-  /// Marks what before_step keeps of the tokens held when n come.
+  /// Whether n tokens that come find room beside those held, without anybody leaving.
+  [[nodiscard]] bool fits(std::size_t unit, std::size_t n) const;
+  /// Marks what is kept of the tokens held to make room for n.
   std::size_t mark_for_coming(std::size_t unit, std::size_t n);
   [[nodiscard]] result<void> check_room(std::size_t n) const;
   /// An error where somebody leaves for the second token of a step or a later one.

@@ -28,15 +28,31 @@ std::size_t planner<Policy>::mark(std::size_t unit, const typename keep_type::sh
 }
 
 template <class Policy>
+bool planner<Policy>::fits(std::size_t unit, std::size_t n) const {
+  const detail::unit_tokens& u = table_.unit(unit);
+  const auto all = shares(unit);
+  const std::size_t capacity = keep_type::sum(all);
+  if (u.held > capacity || n > capacity - u.held) return false;
+  if (schedule_.when != schedule::act::each_token || keep_type::any_refuses) return true;
+  // A share that only certain tokens can use is room for nobody else: the rules themselves say who would stay.
+  keep_.begin_states(unit);
+  for (std::size_t t = 0; t < n; ++t) keep_.advance_states(unit, coming(t));
+  const std::size_t leaving = keep_.mark(
+      unit, all, u.held + n, u.held,
+      [&](std::size_t i) { return i < u.held ? table_.at(u.order[i]) : coming(i - u.held).at; },
+      [&](std::size_t i) { return u.order[i]; });
+  keep_.drop_states(unit);
+  return leaving == 0;
+}
+
+template <class Policy>
 std::size_t planner<Policy>::mark_for_coming(std::size_t unit, std::size_t n) {
-  auto all = shares(unit);
   const std::size_t held = table_.unit(unit).held;
-  if (held + n <= keep_type::sum(all)) {
+  if (fits(unit, n)) {
     keep_.mark_all(held);
     return 0;
   }
-  all = keep_.reduced_shares(all, n);
-  return mark(unit, all, held, held);
+  return mark(unit, keep_.reduced_shares(shares(unit), n), held, held);
 }
 
 template <class Policy>
@@ -49,22 +65,24 @@ result<void> planner<Policy>::check_closed(std::string_view call) const {
 template <class Policy>
 result<void> planner<Policy>::check_room(std::size_t n) const {
   for (std::size_t u = 0; u < units_; ++u) {
+    if (fits(u, n)) continue;
     const auto all = shares(u);
+    if (!keep_type::any_refuses && n <= keep_type::payable(all)) continue;
     const std::size_t capacity = keep_type::sum(all);
     const std::size_t held = table_.unit(u).held;
-    if (held + n <= capacity) continue;
-    const std::size_t room = held < capacity ? capacity - held : 0;
+    std::size_t room = 0;  // the largest that fits, between bounds that close in
+    for (std::size_t too_many = (held < capacity ? capacity - held : 0) + 1; room + 1 < too_many;) {
+      const std::size_t middle = room + (too_many - room) / 2;
+      (fits(u, middle) ? room : too_many) = middle;
+    }
     if constexpr (keep_type::any_refuses) {
       return error{errc::capacity, "n",
                    fmt::format("kvkeep: n = {}; allowed: 0 .. {}: {} of max_tokens = {} tokens are held", n, room, held,
                                capacity)};
     } else {
       const std::size_t most = (std::max)(room, keep_type::payable(all));
-      if (n > most) {
-        return error{
-            errc::capacity, "n",
-            fmt::format("kvkeep: n = {}; allowed: 0 .. {}: sinks and pinned tokens do not make room", n, most)};
-      }
+      return error{errc::capacity, "n",
+                   fmt::format("kvkeep: n = {}; allowed: 0 .. {}: sinks and pinned tokens do not make room", n, most)};
     }
   }
   return {};
@@ -178,8 +196,8 @@ result<void> planner<Policy>::check_evidence(std::size_t count, const commit_evi
                                   fmt::format("one a committed token: {}", count));
     }
     for (std::size_t i = 0; i < count; ++i) {
-      if (std::isnan(evidence.surprisals[i])) {
-        return detail::bad_argument(fmt::format("surprisals[{}]", i), "NaN", "any number or infinity");
+      if (!(evidence.surprisals[i] >= 0.0F)) {
+        return detail::bad_argument(fmt::format("surprisals[{}]", i), evidence.surprisals[i], ">= 0, infinity too");
       }
     }
     return {};

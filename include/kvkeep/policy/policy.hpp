@@ -76,7 +76,7 @@ enum class scope : std::uint8_t { sequence, layer, kv_head };
 
 // Evidence: what a rule must be told, and who tells it.
 struct no_evidence {};  ///< positions are enough
-struct surprisal {      ///< -ln P(token | before), one a token: the caller, at commit({.surprisals = ...})
+struct surprisal {      ///< -ln P(token | before) >= 0, one a token: the caller, at commit({.surprisals = ...})
   double decay = 1.0;   ///< of rules that forget: what end_turn() multiplies it by; greater than 0, up to 1
 };
 struct attention_mass {};  ///< softmax weights summed over queries, by key: the kernel

@@ -61,8 +61,8 @@ struct sir_llm::published {
   /// The most surprising of all that is held.
   struct scored : top<surprisal> {
     static constexpr bool pays_first = true;
-    [[nodiscard]] constexpr column end_turn(column value) const noexcept { return value; }
-    [[nodiscard]] constexpr column end_step(column value) const noexcept { return value * by.decay; }
+    [[nodiscard]] column end_turn(const column& value) const noexcept { return value; }
+    [[nodiscard]] column end_step(const column& value) const noexcept { return value.times(by.decay); }
   };
   /// The newest, as far as there is room; never the first cache entry.
   struct filler {

@@ -5,9 +5,11 @@
 //   ... logits [n][vocabulary] of the step's tokens ...
 //   told.push({logits, n, vocabulary}, token_ids, values);   // values[i] = -ln P(token_ids[i] | all before)
 //   step.commit({.surprisals = values});
+// The first token of a stream, which nothing predicted, has infinity unless surprisal_stream is given another value.
 //
-// Softmax is computed as the logarithm of a sum of e^(logit - the largest), sums in double: no vocabulary and no logit
-// overflows it, and a token's value is finite as long as its logit is.
+// Softmax is computed as the logarithm of a sum of e^(logit - the largest), in floats for short stretches and in double from
+// there: no vocabulary and no logit overflows it, and a token's value is finite as long as its logit is (at most the largest
+// float). Errors: about 1e-6 of the value, or 1e-6 where the value is smaller than 1 and not that of the likeliest token.
 // Source of the measure: Yao, Li, Zhao, "SirLLM: Streaming Infinite Retentive LLM", ACL 2024, arXiv 2405.12528, section 3.1.
 #ifndef KVKEEP_POLICY_EVIDENCE_SURPRISALS_HPP
 #define KVKEEP_POLICY_EVIDENCE_SURPRISALS_HPP
@@ -45,9 +47,10 @@ namespace detail {
 
 /// A distribution's logits summed up.
 struct logit_sums {
-  double log_sum = 0.0;  // ln of the sum of e^logit
-  double entropy = 0.0;  // in nats
-  bool usable = true;    // false: a NaN, +infinity, or nothing but -infinity
+  double top = 0.0;       // the largest logit
+  double log_rest = 0.0;  // ln of the sum of e^(logit - top)
+  double entropy = 0.0;   // in nats
+  bool usable = true;     // false: a NaN, +infinity, or nothing but -infinity
 };
 
 [[nodiscard]] inline logit_sums sums_of(std::span<const float> logits) noexcept {
@@ -69,37 +72,49 @@ struct logit_sums {
   logit_sums out;
   out.usable = !any_nan && std::isfinite(top);
   if (!out.usable) return out;
-  double sum = 0.0;
+  // The largest are counted and the others summed, so that what little they have beside the largest is not rounded away.
+  double tops_found = 0.0;
+  double others = 0.0;
   double moment = 0.0;                             // of e^x x, x below the largest
-  constexpr std::size_t stretch = 64 * vec_width;  // summed in floats
+  constexpr std::size_t stretch = 16 * vec_width;  // summed in floats
   for (std::size_t first = 0; first < whole; first += stretch) {
     vec part{};
     vec part_moment{};
+    vec_int found{};
     for (std::size_t i = first; i < (std::min)(first + stretch, whole); i += vec_width) {
       const vec below = load(in + i) - splat(top);
-      const vec weight = exp_below(below);
+      const vec weight = below < 0.0F ? exp_below(below) : vec{};
       part += weight;
       part_moment += weight > 0.0F ? weight * below : vec{};
+      found -= below == vec{};
     }
-    sum += static_cast<double>(sum_of(part));
+    tops_found += static_cast<double>(sum_of(found));
+    others += static_cast<double>(sum_of(part));
     moment += static_cast<double>(sum_of(part_moment));
   }
   for (std::size_t i = whole; i < logits.size(); ++i) {
     const float below = in[i] - top;
+    if (below == 0.0F) {
+      tops_found += 1.0;
+      continue;
+    }
     const float weight = exp_below(below);
-    sum += static_cast<double>(weight);
+    others += static_cast<double>(weight);
     if (weight > 0.0F) moment += static_cast<double>(weight) * static_cast<double>(below);
   }
-  out.log_sum = static_cast<double>(top) + std::log(sum);
-  out.entropy = (std::max)(0.0, std::log(sum) - moment / sum);
+  out.top = static_cast<double>(top);
+  out.log_rest = std::log(tops_found) + std::log1p(others / tops_found);
+  out.entropy = (std::max)(0.0, out.log_rest - moment / (tops_found + others));
   return out;
 }
 
 /// -ln P(id) under logits that were summed up.
 [[nodiscard]] inline float surprisal_of(const logit_sums& sums, std::span<const float> logits,
                                         std::int32_t id) noexcept {
-  const double value = sums.log_sum - static_cast<double>(logits[static_cast<std::size_t>(id)]);
-  return static_cast<float>((std::max)(0.0, value));
+  const float logit = logits[static_cast<std::size_t>(id)];
+  if (logit == -std::numeric_limits<float>::infinity()) return std::numeric_limits<float>::infinity();
+  const double value = sums.top - static_cast<double>(logit) + sums.log_rest;
+  return static_cast<float>(std::clamp(value, 0.0, static_cast<double>((std::numeric_limits<float>::max)())));
 }
 [[nodiscard]] inline float value_of(token_measure kind, const logit_sums& sums, std::span<const float> logits,
                                     std::int32_t id) noexcept {
@@ -150,6 +165,8 @@ struct logit_sums {
 
 /// The values of a stream that comes in chunks: the last row of logits of a chunk predicts the first token of the next, and
 /// is kept (vocabulary floats). Any chunking gives the same values, bit for bit. Copyable; one thread at a time.
+/// It does not follow a cache: push what is committed, or, where a step may be left or shortened, push to a copy and keep it
+/// if all of the step is committed.
 class surprisal_stream {
  public:
   /// `first`: the value of the stream's first token, which nothing predicted; infinity ranks it first.
@@ -159,7 +176,7 @@ class surprisal_stream {
     if (vocabulary < 1 || vocabulary > 2147483647) {
       return detail::bad_argument("vocabulary", vocabulary, "1 .. 2147483647");
     }
-    if (std::isnan(first)) return detail::bad_argument("first", "NaN", "any number or infinity");
+    if (!(first >= 0.0F)) return detail::bad_argument("first", first, ">= 0, infinity too");
     surprisal_stream made;
     made.last_.resize(vocabulary);
     made.measure_ = kind;
@@ -230,7 +247,8 @@ class surprisal_stream {
 }
 
 #if KVKEEP_EXCEPTIONS
-/// try_surprisals; returns [tokens].
+/// try_surprisals; returns [tokens]. Row t of `logits` is what predicted token t, the model's output at the token before it:
+/// for outputs at the tokens themselves, surprisal_stream puts them right.
 [[nodiscard]] inline std::vector<float> surprisals(const logits_view& logits, std::span<const std::int32_t> token_ids,
                                                    token_measure kind = token_measure::surprisal) {
   std::vector<float> out(logits.tokens);
