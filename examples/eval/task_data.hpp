@@ -34,8 +34,8 @@ struct grocery_shape {
 
 // Dialogs of one fact (id key_N), distractors (N) and one recall with four goods to choose from (answer_N): dialog N depends
 // on no other. A distractor is some words of `text`, to be continued by the three that follow there or by three from
-// elsewhere; each begins where the one before ended. Words with a digit, such as the numbers of verses, are left out. A failure, which begins with `path`, if the
-// text has too few words.
+// elsewhere; each begins where the one before ended. Words with a digit, such as the numbers of verses, are left out.
+// A failure, which begins with `path`, if the text has too few words.
 [[nodiscard]] std::vector<dialog> make_grocery(const grocery_shape& shape, std::string_view text,
                                                const std::string& path);
 

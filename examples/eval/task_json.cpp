@@ -54,12 +54,17 @@ std::string to_json(const task_report& report) {
   for (const task_result& result : report.policies) {
     policies.push_back(to_json_value(result));
   }
+  json settings = json::object();
+  for (const task_setting& each : report.settings) {
+    settings[each.name] = each.value;
+  }
   const json out{{"machine", report.machine},
                  {"model", report.model},
                  {"trained_length", report.trained_length},
                  {"task", report.task},
                  {"choice_rule", report.rule},
                  {"seed", report.seed},
+                 {"settings", settings},
                  {"dialogs", report.dialogs},
                  {"left_out_turns", report.left_out},
                  {"longest_turn", report.longest_turn},

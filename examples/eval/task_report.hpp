@@ -46,6 +46,12 @@ struct task_result {
   bool full = false;                // it ended before a dialog because its cache was full
 };
 
+// An option as it was given, or its default.
+struct task_setting {
+  std::string name;
+  std::string value;
+};
+
 // The whole report.
 struct task_report {
   std::string machine;
@@ -54,6 +60,7 @@ struct task_report {
   std::string task;
   std::string rule;  // of choice
   std::size_t seed = 0;
+  std::vector<task_setting> settings;  // the others
   std::size_t dialogs = 0;
   std::size_t left_out = 0;      // turns that are too long for one of the policies, for all of them
   std::size_t longest_turn = 0;  // tokens, of those that are left

@@ -52,8 +52,12 @@ std::string fact_rows(const task_report& report) {
   for (const task_result& result : report.policies) {
     const fact_record fact = result.fact.value_or(fact_record{});
     const std::size_t asked = fact.all_held.asked + fact.some_held.asked + fact.none_held.asked;
+    if (asked == 0) {
+      out.push_back({result.spec, "-", "-", "-", "-", "-", "-", "-", "-"});
+      continue;
+    }
     const auto of_all = [&](std::size_t count) {
-      return asked == 0 ? "-" : percent(static_cast<double>(count) / static_cast<double>(asked));
+      return percent(static_cast<double>(count) / static_cast<double>(asked));
     };
     out.push_back({result.spec, fmt::format("{:.2f} ({:.2f})", fact.surprisal, fact.first_surprisal),
                    fmt::format("{:.1f} ({:.1f})", fact.rank, fact.first_rank), fmt::format("{:.1f}", fact.tokens),
@@ -107,10 +111,13 @@ std::string notes(const task_report& report) {
 }  // namespace
 
 std::string to_table(const task_report& report) {
-  std::string out =
-      fmt::format("{}: {} dialogs, seed {}; model {}, trained on {} tokens; turns of up to {} tokens\n{}\n\n",
-                  report.task, grouped(report.dialogs), report.seed, report.model, grouped(report.trained_length),
-                  grouped(report.longest_turn), report.machine);
+  std::string settings = fmt::format("seed {}", report.seed);
+  for (const task_setting& each : report.settings) {
+    settings += fmt::format(", {} {}", each.name, each.value);
+  }
+  std::string out = fmt::format("{}: {} dialogs, {}; model {}, trained on {} tokens; turns of up to {} tokens\n{}\n\n",
+                                report.task, grouped(report.dialogs), settings, report.model,
+                                grouped(report.trained_length), grouped(report.longest_turn), report.machine);
   if (report.policies.empty()) {
     return out + (report.interrupted ? "interrupted before anything was measured\n" : "");
   }

@@ -33,7 +33,7 @@ void check_options(const task_options& options) {
   };
   check_range("threads", options.threads, 1, most_threads);
   check_range("budget", options.budget, least_task_budget, most_task_budget);
-  check_range("dialogs", options.dialogs, 1, most_task_size);
+  check_range("dialogs", options.dialogs.value_or(1), 1, most_task_size);
   check_range("distractors", options.distractors, 0, most_task_size);
   check_range("stem-words", options.stem_words, 1, largest_chunk);
   check_range("rounds", options.rounds, 1, most_task_size);
@@ -130,6 +130,26 @@ std::size_t leave_out_long_turns(const task_options& options, const std::vector<
   return left_out;
 }
 
+// What else decides the data, and the budget of policies that were not named.
+std::vector<task_setting> settings_of(const task_options& options) {
+  std::vector<task_setting> out;
+  if (!options.text.empty()) {
+    out.push_back({"text", options.text.filename().string()});
+  }
+  if (options.task == task_name::grocery) {
+    out.push_back({"distractors", fmt::format("{}", options.distractors)});
+    out.push_back({"stem_words", fmt::format("{}", options.stem_words)});
+    out.push_back({"goods", std::string(text_of(options.goods))});
+  }
+  if (options.task == task_name::rock_paper_scissors) {
+    out.push_back({"rounds", fmt::format("{}", options.rounds)});
+  }
+  if (options.policies.empty()) {
+    out.push_back({"budget", fmt::format("{}", options.budget)});
+  }
+  return out;
+}
+
 // Builds every cache and throws it away: it shows that the last policy fits the model before the first has run.
 void check_caches(const std::vector<task_entrant>& entrants, const checkpoint& source, const task_report& report,
                   std::size_t threads) {
@@ -178,7 +198,7 @@ std::vector<task_file> make_task_data(const task_options& options) {
   const std::string path = options.text.string();
   switch (options.task) {
     case task_name::grocery:
-      return {{"keys.jsonl", make_grocery({.dialogs = options.dialogs,
+      return {{"keys.jsonl", make_grocery({.dialogs = options.dialogs.value_or(usual_grocery_dialogs),
                                            .distractors = options.distractors,
                                            .stem_words = options.stem_words,
                                            .goods = options.goods,
@@ -186,7 +206,7 @@ std::vector<task_file> make_task_data(const task_options& options) {
                                           read_text(options.text), path)}};
     case task_name::daily_dialog: {
       std::vector<dialog> all = read_daily_dialog(read_text(options.text), path, options.seed);
-      all.resize(std::min(all.size(), options.dialogs));
+      all.resize(std::min(all.size(), options.dialogs.value_or(all.size())));
       return {{"dailydialog.jsonl", std::move(all)}};
     }
     case task_name::rock_paper_scissors:
@@ -212,6 +232,7 @@ task_report run_tasks(const task_options& options, const compare_hooks& hooks) {
   out.task = text_of(options.task);
   out.rule = text_of(options.rule);
   out.seed = options.seed;
+  out.settings = settings_of(options);
   out.left_out = leave_out_long_turns(options, entrants, dialogs);
   out.dialogs = dialogs.size();
   out.longest_turn = longest_turn(dialogs);

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,7 @@ enum class task_name : std::uint8_t { grocery, daily_dialog, rock_paper_scissors
 inline constexpr std::size_t least_task_budget = 8;         // 4 sinks and a few more
 inline constexpr std::size_t most_task_budget = 1U << 20U;  // tokens
 inline constexpr std::size_t most_task_size = 1'000'000;    // dialogs, turns of one or rounds
+inline constexpr std::size_t usual_grocery_dialogs = 500;   // 548 in the paper
 
 // What `kvkeep-eval tasks` is asked to do.
 struct task_options {
@@ -29,14 +31,14 @@ struct task_options {
   std::filesystem::path tokenizer;  // empty: the directory's own
   std::size_t threads = 1;
   task_name task = task_name::grocery;
-  std::filesystem::path text;         // grocery: any text; daily_dialog: dialogs; else empty
-  std::vector<std::string> policies;  // specs, in the order of the report; none: policies_at_budget()
-  std::size_t budget = 128;           // tokens that each of these keeps
-  std::size_t dialogs = 50;           // of grocery; of daily_dialog at most
-  std::size_t distractors = 20;       // turns of a grocery dialog between the fact and the question
-  std::size_t stem_words = 6;         // of a distractor
+  std::filesystem::path text;          // grocery: any text; daily_dialog: dialogs; else empty
+  std::vector<std::string> policies;   // specs, in the order of the report; none: policies_at_budget()
+  std::size_t budget = 128;            // tokens that each of these keeps
+  std::optional<std::size_t> dialogs;  // of grocery, by default 500; of daily_dialog at most, by default all
+  std::size_t distractors = 20;        // turns of a grocery dialog between the fact and the question
+  std::size_t stem_words = 6;          // of a distractor
   goods_kind goods = goods_kind::groceries;
-  std::size_t rounds = 200;  // of rock_paper_scissors, per player; 2000 in the paper
+  std::size_t rounds = 2000;  // of rock_paper_scissors, per player
   std::size_t seed = 0;
   choice_rule rule = choice_rule::mean;
 };

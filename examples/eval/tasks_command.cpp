@@ -92,7 +92,11 @@ void tasks_command::add_data_options() {
                           const char* meaning) {
     command().add_option(name, value, meaning)->check(whole_number(least, most))->capture_default_str();
   };
-  number("--dialogs", options_.dialogs, 1, most_task_size, "Dialogs of grocery; of dailydialog at most");
+  command()
+      .add_option(
+          "--dialogs", options_.dialogs,
+          fmt::format("Dialogs of grocery (default: {}); of dailydialog at most (default: all)", usual_grocery_dialogs))
+      ->check(whole_number(1, most_task_size));
   number("--distractors", options_.distractors, 0, most_task_size,
          "Turns of a grocery dialog between the fact and the question for it");
   number("--stem-words", options_.stem_words, 1, largest_chunk, "Words of a distractor before its choices");
@@ -124,7 +128,9 @@ void tasks_command::check_task_arguments() {
   refuse("--stem-words", options_.task == task_name::grocery);
   refuse("--goods", options_.task == task_name::grocery);
   refuse("--rounds", options_.task == task_name::rock_paper_scissors);
-  refuse("--budget", policies_.empty());
+  if (!policies_.empty() && command().get_option("--budget")->count() > 0) {
+    throw CLI::ValidationError("--budget", "policies that are named bring their own");
+  }
 }
 
 std::vector<task_file> tasks_command::data_files() const {

@@ -150,7 +150,7 @@ TEST_F(Program, TakesTasksAndWritesTheirData) {
   all.insert(all.end(), {"--policies", "streaming_llm", "--json", file("a.json").string(), "--write", directory});
   const outcome done = run(all);
   EXPECT_EQ(done.status, 0) << done.error;
-  EXPECT_TRUE(has(done.out, "rock_paper_scissors: 3 dialogs, seed 0")) << done.out;
+  EXPECT_TRUE(has(done.out, "rock_paper_scissors: 3 dialogs, seed 0, rounds 2; model")) << done.out;
   EXPECT_TRUE(has(contents(file("a.json")), "\"task\": \"rock_paper_scissors\""));
   EXPECT_TRUE(has(contents(file("rock_paper_scissors_dominant_paper.jsonl")), "{\"id\":1,\"question\":"));
   EXPECT_EQ(files(), 6U);  // three players, the report, stdout and stderr
@@ -167,7 +167,7 @@ TEST_F(Program, TakesTasksAndWritesTheirData) {
   wrong({"--distractors", "3"}, "--distractors: rock_paper_scissors has no use for it");
   wrong({"--budget", "5"}, "5 is not a whole number from 8 to 1048576");
   wrong({"--choose", "best"}, "best not in {mean,published,sum}");
-  wrong({"--policies", "dense", "--budget", "50"}, "--budget");
+  wrong({"--policies", "dense", "--budget", "50"}, "--budget: policies that are named bring their own");
   const outcome unknown = run({"tasks", "--task", "chess", "--model", model});
   EXPECT_EQ(unknown.status, 2);
   EXPECT_TRUE(has(unknown.error, "chess not in {dailydialog,grocery,rock_paper_scissors}")) << unknown.error;

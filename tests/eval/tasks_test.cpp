@@ -221,6 +221,7 @@ TEST(Tasks, TheSameForAnyNumberOfThreads) {
   options.seed = 1;
   EXPECT_NE(one, without_clock(run_tasks(options)));
   ASSERT_EQ(one["policies"].size(), 5U);
+  EXPECT_EQ(one["settings"]["distractors"], "4");
   for (const auto& policy : one["policies"]) {
     EXPECT_EQ(policy["turns"], 18);
     EXPECT_EQ(policy["accuracies"][0]["asked"], 3);
@@ -243,6 +244,12 @@ TEST(Tasks, TheFactIsReadWhereItIsHeld) {
   EXPECT_GE(dense.fact->rank, 1);
   EXPECT_LT(dense.fact->rank, dense.fact->tokens);
   const std::string table = kvkeep_eval::to_table(report);
+  EXPECT_EQ(
+      table.rfind("grocery: 3 dialogs, seed 0, text gettysburg.txt, distractors 4, stem_words 5, goods groceries, "
+                  "budget 64; model",
+                  0),
+      0U)
+      << table;
   EXPECT_NE(table.find("100.0 [43.9, 100.0]"), std::string::npos) << table;
   EXPECT_NE(table.find("guessing: recall 25.0%, distractors 25.0%\n"), std::string::npos) << table;
 }
