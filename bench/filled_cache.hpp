@@ -152,6 +152,7 @@ class filled_cache final : public model_cache {
     if constexpr (!core::planner_type::wants_surprisals) return {};
     surprisals_.resize(n);
     fill_normal(surprisals_, 1000 + static_cast<std::uint64_t>(core_->plan.next_position()));
+    for (float& value : surprisals_) value = std::abs(value);
     return {.surprisals = surprisals_};
   }
 
