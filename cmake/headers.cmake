@@ -22,6 +22,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/cache/planner.hpp
     include/kvkeep/cache/planner_impl.hpp
     include/kvkeep/cache/planner_make_impl.hpp
+    include/kvkeep/cache/planner_messages_impl.hpp
     include/kvkeep/cache/step.hpp
     include/kvkeep/cache/token_table.hpp
     include/kvkeep/cache/view_builder.hpp

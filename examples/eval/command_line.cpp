@@ -45,6 +45,11 @@ void add_model_options(CLI::App& command, std::filesystem::path& model, std::fil
       ->capture_default_str();
 }
 
+std::vector<std::filesystem::path> model_inputs(const std::filesystem::path& text, const std::filesystem::path& model,
+                                                const std::filesystem::path& tokenizer) {
+  return {text, model, model / "config.json", model / "model.safetensors", model / "tokenizer.model", tokenizer};
+}
+
 void refuse_lost_files(std::span<const std::filesystem::path> outputs, std::span<const std::filesystem::path> inputs) {
   std::vector<std::filesystem::path> seen;
   for (const auto& path : outputs) {

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace kvkeep_eval {
 
@@ -45,6 +46,11 @@ class subcommand {
 // Adds --model, --tokenizer and --threads.
 void add_model_options(CLI::App& command, std::filesystem::path& model, std::filesystem::path& tokenizer,
                        std::size_t& threads);
+
+// The files that a run reads: a text, and what can make up a model; empty paths where there are none.
+[[nodiscard]] std::vector<std::filesystem::path> model_inputs(const std::filesystem::path& text,
+                                                              const std::filesystem::path& model,
+                                                              const std::filesystem::path& tokenizer);
 
 // A failure if two outputs are one file, or an output is an input; empty paths stand for none.
 void refuse_lost_files(std::span<const std::filesystem::path> outputs, std::span<const std::filesystem::path> inputs);

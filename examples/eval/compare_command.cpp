@@ -57,24 +57,13 @@ compare_command::compare_command(CLI::App& app)
 }
 
 void compare_command::refuse_lost_files() const {
-  const std::vector<std::filesystem::path> inputs{options_.text,
-                                                  options_.model,
-                                                  options_.model / "config.json",
-                                                  options_.model / "model.safetensors",
-                                                  options_.model / "tokenizer.model",
-                                                  options_.tokenizer};
   const std::vector<std::filesystem::path> outputs{json_, csv_, plot_};
-  kvkeep_eval::refuse_lost_files(outputs, inputs);
+  kvkeep_eval::refuse_lost_files(outputs, model_inputs(options_.text, options_.model, options_.tokenizer));
 }
 
 comparison compare_command::run_with_progress() const {
   progress_line line;
-  compare_hooks hooks;
-  if (line.shown()) {
-    hooks.report = [&](const progress& at) { line.show(at); };
-  }
-  hooks.stop = [] { return caught_interrupt() != 0; };
-  return compare(options_, hooks);
+  return compare(options_, line.hooks());
 }
 
 int compare_command::run() {

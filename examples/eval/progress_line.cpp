@@ -1,5 +1,7 @@
 #include "progress_line.hpp"
 
+#include "interrupt.hpp"
+
 #include <fmt/format.h>
 
 #include <sys/ioctl.h>
@@ -32,6 +34,15 @@ std::string progress_text(const progress& at, std::string_view left, std::size_t
 }
 
 progress_line::progress_line() : shown_(::isatty(STDERR_FILENO) != 0) {}
+
+compare_hooks progress_line::hooks() {
+  compare_hooks out;
+  if (shown_) {
+    out.report = [this](const progress& at) { show(at); };
+  }
+  out.stop = [] { return caught_interrupt() != 0; };
+  return out;
+}
 
 progress_line::~progress_line() {
   if (shown_) {

@@ -20,9 +20,10 @@ class progress_line {
   progress_line& operator=(progress_line&&) = delete;
   ~progress_line();
 
-  [[nodiscard]] bool shown() const noexcept { return shown_; }
   // Shows how far the comparison is, a few times a second at most.
   void show(const progress& at);
+  // Hooks that show how far a run is on this line, which they refer to, and stop the run at an interrupt.
+  [[nodiscard]] compare_hooks hooks();
 
  private:
   using clock = std::chrono::steady_clock;

@@ -146,13 +146,7 @@ int tasks_command::run() {
   for (const task_file& file : data) {
     outputs.push_back(data_directory_ / file.name);
   }
-  const std::vector<std::filesystem::path> inputs{options_.text,
-                                                  options_.model,
-                                                  options_.model / "config.json",
-                                                  options_.model / "model.safetensors",
-                                                  options_.model / "tokenizer.model",
-                                                  options_.tokenizer};
-  refuse_lost_files(outputs, inputs);
+  refuse_lost_files(outputs, model_inputs(options_.text, options_.model, options_.tokenizer));
   const std::optional<output_file> json = json_.empty() ? std::nullopt : std::optional<output_file>(json_);
   for (const task_file& file : data) {
     output_file(data_directory_ / file.name).replace(to_json_lines(file.dialogs));
@@ -160,12 +154,7 @@ int tasks_command::run() {
   catch_interrupts();
   const task_report report = [&] {
     progress_line line;
-    compare_hooks hooks;
-    if (line.shown()) {
-      hooks.report = [&](const progress& at) { line.show(at); };
-    }
-    hooks.stop = [] { return caught_interrupt() != 0; };
-    return run_tasks(options_, hooks);
+    return run_tasks(options_, line.hooks());
   }();
   if (json && !report.policies.empty()) {
     json->replace(to_json(report));

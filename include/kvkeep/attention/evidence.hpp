@@ -88,7 +88,7 @@ struct weight_record {
       float& known = known_of[blocks[b]];
       float* const to = row_weights + std::size_t{blocks[b]} * block_tokens;
       const float* const from = made + b * block_tokens;
-      if (known != known) {
+      if (is_nan(known)) {
         std::copy(from, from + block_tokens, to);
       } else {  // the block was read under another angle: other rows of it, and a maximum that was not larger
         const float shrink = exp_below(known - reference);

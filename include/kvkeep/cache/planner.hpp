@@ -271,5 +271,6 @@ KVKEEP_NAMESPACE_END
 
 #include "kvkeep/cache/planner_impl.hpp"
 #include "kvkeep/cache/planner_make_impl.hpp"
+#include "kvkeep/cache/planner_messages_impl.hpp"
 
 #endif

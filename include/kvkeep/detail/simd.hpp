@@ -83,6 +83,9 @@ template <class Vector>
 inline constexpr std::int32_t infinity_bits = 0x7F800000;
 /// -1 in the elements that are NaN, 0 in the others, whatever the compiler is told about floats.
 [[nodiscard]] inline vec_int are_nan(vec x) noexcept { return magnitude_bits(x) > infinity_bits; }
+[[nodiscard]] inline bool is_nan(float x) noexcept {
+  return (std::bit_cast<std::int32_t>(x) & 0x7FFFFFFF) > infinity_bits;
+}
 [[nodiscard]] inline vec to_float(vec_int x) noexcept { return __builtin_convertvector(x, vec); }
 /// The nearest whole numbers, ties to even, of elements below 2^22 in magnitude.
 [[nodiscard]] inline vec_int to_nearest(vec x) noexcept {

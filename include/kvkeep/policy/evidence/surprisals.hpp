@@ -66,7 +66,7 @@ struct logit_sums {
   float top = largest(tops);
   bool any_nan = sum_of(broken) != 0;
   for (std::size_t i = whole; i < logits.size(); ++i) {
-    any_nan = any_nan || in[i] != in[i];
+    any_nan = any_nan || is_nan(in[i]);
     top = (std::max)(top, in[i]);
   }
   logit_sums out;
