@@ -80,7 +80,12 @@ void run_history(const std::string& name, const Policy& policy, const words& mea
     model.attention_of_stored = [=](const auto& q, const auto& at, const auto& distances, const auto& k,
                                     const auto& v) {
       std::vector<key_read> keys;
-      for (std::size_t j = 0; j < at.size(); ++j) keys.push_back({at[j], distances[j], plan->raw(at[j])});
+      const auto& storage = plan->storage();
+      const position query = *std::max_element(at.begin(), at.end());  // every policy here reads the query's own key
+      for (std::size_t j = 0; j < at.size(); ++j) {
+        const bool raw = storage.both() ? query - at[j] >= storage.raw_from_age : plan->raw(at[j]);
+        keys.push_back({at[j], distances[j], raw});
+      }
       return attention_as_stored<Codecs>(shape, {.positions = positions}, turned, q, keys, k, v).output;
     };
   }

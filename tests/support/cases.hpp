@@ -240,7 +240,7 @@ void for_each_policy(position first, const F& f) {
 }
 
 /// The same for few of them, one of each form in which keys are stored: rotated; rotated but for the first, raw ones;
-/// raw, with any ranks.
+/// rotated and raw; raw, with any ranks.
 template <class F>
 void for_each_storage(position first, const F& f) {
   using namespace kvkeep;
@@ -249,6 +249,11 @@ void for_each_storage(position first, const F& f) {
     words w = sinks_and_window(first + 5, 5, 18);
     w.distance = [](position q, position k, position) { return q - k < 18 ? q - k : position{18}; };
     f("lm_infinite", lm_infinite{.sinks = 5, .window = 18}, w, std::size_t{18});
+  }
+  {
+    words w = sinks_and_window(first, 0, 26);
+    w.distance = [](position q, position k, position) { return q - k < 10 ? q - k : position{9}; };
+    f("window 26, beyond 10 at 9", policy{recent{26}, read_all{}, beyond{10, 9}, each_token{}}, w, std::size_t{26});
   }
   f("random", random_eviction{.sinks = 2, .window = 9, .count = 13, .seed = 5},
     sinks_window_and(first, 2, 9, 13,

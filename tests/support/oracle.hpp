@@ -39,7 +39,7 @@ query_truth truth_of(Planner& plan, const kvkeep::model_shape& shape, const kvke
       if ((span.mask >> r & 1U) == 0) continue;
       const std::size_t s = span.block * kvkeep::block_tokens + r;
       const position at = plan.position_of(kvkeep::to_slot(s));
-      keys.push_back({at, seen.distance[s], plan.raw(at)});
+      keys.push_back({at, seen.distance[s], span.raw});
       const layer_rows row = rows_of(shape, layer, at, 1);
       k.insert(k.end(), row.k.begin(), row.k.end());
       v.insert(v.end(), row.v.begin(), row.v.end());

@@ -81,7 +81,7 @@ class cache {
   /// Bytes in use, all of them taken at construction.
   [[nodiscard]] const cache_bytes& bytes() const noexcept { return core_->used; }
 
-  /// The stored key and value of a token, as stored (keys rotated or raw), rows [head_dim]. Errors: layer, kv_head, a
+  /// The stored key and value of a token, as stored (keys rotated or raw; rotated where both are), rows [head_dim]. Errors: layer, kv_head, a
   /// position that is not held, a row of another length.
   [[nodiscard]] result<void> try_read(std::size_t layer, std::size_t kv_head, position at, std::span<float> key,
                                       std::span<float> value) const {

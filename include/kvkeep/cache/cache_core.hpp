@@ -218,7 +218,8 @@ class cache_core {
       : shape(s), policy(p), plan(std::move(made)), attention_(sizes(options)), on_drop_(options.on_drop) {
     if constexpr (planner_type::scope == kvkeep::scope::sequence) lanes_ = shape.layers * shape.kv_heads;
     if constexpr (planner_type::scope == kvkeep::scope::layer) lanes_ = shape.kv_heads;
-    if (!std::holds_alternative<rope>(options.positions)) plan.ignore_angles();
+    turns_ = std::holds_alternative<rope>(options.positions);
+    if (!turns_) plan.ignore_angles();
     max_step_ = options.max_step;
     workers_ = options.workers;
   }
@@ -238,10 +239,13 @@ class cache_core {
       out.pairs = rotary_dim_of(*r, shape.head_dim) / 2;
       out.turns_keys = plan.storage().scattered;
       out.near = out.turns_keys ? near_distances() : 0;
+      out.both = plan.storage().both();
     }
     return out;
   }
 
+  /// Whether keys are stored turned and raw: where they are not turned at all, both forms are one.
+  [[nodiscard]] bool both_forms() const noexcept { return turns_ && plan.storage().both(); }
   [[nodiscard]] static planner_options plan_options(const cache_options& o) {
     return {.max_step = o.max_step, .first_position = o.first_position};
   }
@@ -282,6 +286,7 @@ class cache_core {
   std::size_t lanes_ = 1;
   std::size_t max_step_ = 0;
   std::size_t workers_ = 1;
+  bool turns_ = false;  // RoPE
   std::size_t built_unit_ =
       nothing;  // whose views attention_ has: a step of few tokens builds them once for all layers
 

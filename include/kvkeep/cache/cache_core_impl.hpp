@@ -64,7 +64,7 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check_encoding(const cach
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
 void cache_core<Policy, KeyCodec, ValueCodec>::lay_out(arena& memory) {
-  store.lay_out(memory, lanes_, plan.planned_blocks(), shape.head_dim);
+  store.lay_out(memory, lanes_, plan.planned_blocks(), shape.head_dim, both_forms());
   attention_.lay_out(memory);
   attended_ = memory.take<std::uint8_t>(shape.layers);
   key_row_ = memory.take<float>(shape.head_dim);
@@ -121,7 +121,9 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend(std::size_t layer,
   }
 
   store_rows(layer, k, v);
-  const auto lane = [&](std::size_t head) { return store.view(lane_of(layer, head)); };
+  const auto lane = [&](std::size_t head, bool raw) {
+    return raw ? store.raw_view(lane_of(layer, head)) : store.view(lane_of(layer, head));
+  };
   // Heads of one unit read the same keys: they share the views.
   for (std::size_t first = 0; first < shape.kv_heads;) {
     const std::size_t unit = plan.unit_of(layer, first);
@@ -146,8 +148,10 @@ void cache_core<Policy, KeyCodec, ValueCodec>::store_rows(std::size_t layer, row
     const std::size_t lane = lane_of(layer, h);
     for (std::size_t t = 0; t < slots.size(); ++t) {
       const position at = plan.next_position() + static_cast<position>(t);
-      const std::span<const float> key = attention_.stored_row({k.row(t, h), dim}, at, plan.raw(at), key_row_);
-      store.write(lane, slots[t], key, {v.row(t, h), dim});
+      const std::span<const float> key{k.row(t, h), dim};
+      const bool both = both_forms();
+      store.write(lane, slots[t], attention_.stored_row(key, at, plan.raw(at) && !both, key_row_), {v.row(t, h), dim});
+      if (both) store.write_raw(lane, slots[t], attention_.stored_row(key, at, true, key_row_));
     }
   }
 }

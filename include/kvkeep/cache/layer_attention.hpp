@@ -40,6 +40,7 @@ struct attention_sizes {
   std::size_t key_parts = 1;    // parts into which the keys of a query are cut
   std::size_t sink_logits = 0;  // query_heads or 0
   bool turns_keys = false;      // keys are stored raw and have a distance each
+  bool both = false;            // keys are stored turned and raw
   bool applied = false;         // rows come rotated at their stream position
   bool alibi = false;
 };
@@ -154,7 +155,8 @@ class layer_attention {
   [[nodiscard]] std::size_t first() const noexcept { return first_; }
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
 
-  /// The attention of those queries in kv heads first_head .. last_head - 1, whose keys and values are lane_of(head).
+  /// The attention of those queries in kv heads first_head .. last_head - 1, whose keys and values are lane_of(head, raw);
+  /// raw: with the raw ones of keys that are stored in both forms.
   template <class LaneOf, class Evidence>
   void attend(std::size_t first_head, std::size_t last_head, const LaneOf& lane_of, rows_view<const float> q,
               rows_view<float> out, const executor_ref& executor, Evidence& evidence) {
@@ -173,7 +175,7 @@ class layer_attention {
     } else {
       const auto work = [&](std::size_t task, std::size_t worker) {
         const std::size_t head = first_head + task / parts;
-        attend_part(head, task % parts, worker, lane_of(head), q, evidence);
+        attend_part(head, task % parts, worker, lane_of, q, evidence);
         if (parts == 1) finish(head, out, worker, evidence);
       };
       executor.run(heads * parts, work);
@@ -243,9 +245,9 @@ class layer_attention {
   }
 
   /// One part of the keys of a kv head.
-  template <class Evidence>
-  void attend_part(std::size_t head, std::size_t part, std::size_t worker, const lane& keys, rows_view<const float> q,
-                   const Evidence& evidence) noexcept {
+  template <class LaneOf, class Evidence>
+  void attend_part(std::size_t head, std::size_t part, std::size_t worker, const LaneOf& lane_of,
+                   rows_view<const float> q, const Evidence& evidence) noexcept {
     const std::size_t group = sizes_.shape.group();
     const std::size_t region = region_of(head, part, worker);
     const std::span<softmax_state> states = states_of(region);
@@ -256,20 +258,30 @@ class layer_attention {
     const std::span<std::span<const key_span>> left = left_.subspan(region * together(), together());
     for (std::size_t t = 0; t < count_; ++t) left[t] = part_of(t, part);
 
-    // One pass for the largest angle of every query, where almost all keys are; then the next angles of those that have more.
+    // Where keys have two forms, first the raw ones, which all have one angle. Then one pass for the largest angle of every
+    // query, where almost all keys are; then the next angles of those that have more.
+    const auto reads_raw = [&](const key_span& s) { return sizes_.both && s.raw; };
+    bool raw = sizes_.both;
     for (;;) {
       std::size_t count = 0;
       for (std::size_t t = 0; t < count_; ++t) {
-        if (left[t].empty()) continue;
+        if (left[t].empty() || reads_raw(left[t].back()) != raw) continue;
+        const key_span& last = left[t].back();
         std::size_t begin = left[t].size() - 1;
-        while (begin > 0 && left[t][begin - 1].angle == left[t].back().angle) --begin;
+        while (begin > 0 && left[t][begin - 1].angle == last.angle && left[t][begin - 1].raw == last.raw) --begin;
         runs[count] = run_of(head, t, left[t].subspan(begin), q, worker, states.subspan(t * group, group),
                              turned_of(region) + count * group * sizes_.shape.head_dim);
         ++count;
         left[t] = left[t].first(begin);
       }
-      if (count == 0) return;
-      kvkeep::attend(keys, std::span<const query_run>(runs.first(count)), options_of(head), scratch_[worker], observer);
+      if (count > 0) {
+        kvkeep::attend(lane_of(head, raw), std::span<const query_run>(runs.first(count)), options_of(head),
+                       scratch_[worker], observer);
+      } else if (raw) {
+        raw = false;
+      } else {
+        return;
+      }
     }
   }
 
@@ -283,7 +295,7 @@ class layer_attention {
       const std::size_t region = region_of(head, part, worker);
       start(head, part, states_of(region));
       evidence.record(region).clear(states_of(region).size());
-      lanes_[place + head] = lane_of(head);
+      lanes_[place + head] = lane_of(head, false);
       runs_[place + head] = run_of(head, 0, part_of(0, part), q, worker, states_of(region), turned_of(region));
     }
     attend_turned(std::span<const lane>(lanes_.subspan(place + first, last - first)),

@@ -99,7 +99,7 @@ class planner {
   [[nodiscard]] query_view view(std::size_t unit, std::size_t query);
   /// How keys are to be stored. Where they are scattered, views have one span a block and angles mean nothing.
   [[nodiscard]] const key_storage& storage() const noexcept { return views_.storage(); }
-  /// Whether the key of the token at stream position `at` is to be stored raw.
+  /// Whether the key of the token at stream position `at` is to be stored raw; with storage().both(), turned as well.
   [[nodiscard]] bool raw(position at) const noexcept { return views_.raw(at); }
   /// Builds views with one span a block: for attention that does not turn queries (ALiBi, no positions).
   void ignore_angles() noexcept { views_.ignore_angles(); }

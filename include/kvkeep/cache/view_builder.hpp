@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <tuple>
 
 #include "kvkeep/attention/key_span.hpp"
 #include "kvkeep/cache/token_table.hpp"
@@ -38,9 +39,9 @@ class view_builder {
 
   /// How keys are stored.
   [[nodiscard]] const key_storage& storage() const noexcept { return storage_; }
-  /// Whether the key at a stream position is stored raw.
+  /// Whether the key at a stream position is stored raw, be it in one form of two.
   [[nodiscard]] bool raw(position at) const noexcept {
-    return storage_.scattered || at - first_position_ < storage_.raw_below;
+    return storage_.scattered || storage_.both() || at - first_position_ < storage_.raw_below;
   }
 
   /// The view of the query at `query`, whose unit holds `tokens` slots up to and including its own, oldest first;
@@ -49,6 +50,7 @@ class view_builder {
   [[nodiscard]] query_view build(const token_table& table, std::size_t unit, std::span<const slot> tokens,
                                  position query, const Visible& visible) {
     const unit_tokens& mine = table.unit(unit);
+    query_ = query;
     for (std::size_t b = 0; b < mine.block_count; ++b) mask_[mine.blocks[b]] = 0;
     std::size_t keys = 0;
     for (std::size_t i = tokens.size(); i-- > 0;) {
@@ -75,7 +77,12 @@ class view_builder {
     return static_cast<position>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
   }
 
-  /// Turns the masks of the unit's blocks into spans, sorted by angle and block; returns how many.
+  /// Whether the query of the view reads the key at a stream position raw.
+  [[nodiscard]] bool reads_raw(position at) const noexcept {
+    return storage_.both() ? query_ - at >= storage_.raw_from_age : raw(at);
+  }
+
+  /// Turns the masks of the unit's blocks into spans, sorted as a query_view is; returns how many.
   std::size_t group(const unit_tokens& mine, const token_table& table) {
     std::size_t count = 0;
     for (std::size_t b = 0; b < mine.block_count; ++b) {
@@ -83,34 +90,38 @@ class view_builder {
       if (mask_[block] == 0) continue;
       const std::size_t first = count;
       if (one_span_) {
-        spans_[count++] = {0, block, mask_[block]};
+        spans_[count++] = {0, block, mask_[block], storage_.scattered};
         continue;
       }
       const std::size_t base = block * block_tokens;
+      const auto raw_of = [&](std::size_t row) { return reads_raw(table.at(to_slot(base + row))); };
       const auto angle_of = [&](std::size_t row) {
-        const position at = table.at(to_slot(base + row));
-        return add(raw(at) ? 0 : at, away_[base + row]);
+        return add(raw_of(row) ? 0 : table.at(to_slot(base + row)), away_[base + row]);
       };
       if (mask_[block] == whole_block) {  // most blocks, and most of them have one angle
         const position angle = angle_of(0);
+        const bool is_raw = raw_of(0);
         position differ = 0;
-        for (std::size_t row = 1; row < block_tokens; ++row) differ |= angle_of(row) ^ angle;
+        for (std::size_t row = 1; row < block_tokens; ++row) {
+          differ |= (angle_of(row) ^ angle) | static_cast<position>(raw_of(row) != is_raw);
+        }
         if (differ == 0) {
-          spans_[count++] = {angle, block, whole_block};
+          spans_[count++] = {angle, block, whole_block, is_raw};
           continue;
         }
       }
       for (std::uint32_t left = mask_[block]; left != 0; left &= left - 1) {
         const auto row = static_cast<std::size_t>(std::countr_zero(left));
         const position angle = angle_of(row);
+        const bool is_raw = raw_of(row);
         std::size_t i = first;
-        while (i < count && spans_[i].angle != angle) ++i;
-        if (i == count) spans_[count++] = {angle, block, 0};
+        while (i < count && (spans_[i].angle != angle || spans_[i].raw != is_raw)) ++i;
+        if (i == count) spans_[count++] = {angle, block, 0, is_raw};
         spans_[i].mask |= 1U << row;
       }
     }
     const auto before = [](const key_span& a, const key_span& b) {
-      return a.angle < b.angle || (a.angle == b.angle && a.block < b.block);
+      return std::tuple(a.raw, a.angle, a.block) < std::tuple(b.raw, b.angle, b.block);
     };
     // Blocks mostly come in order; a window under one angle needs no sorting.
     const std::span<key_span> all = spans_.first(count);
@@ -122,6 +133,7 @@ class view_builder {
   Distance distance_;
   retention kept_{};
   position first_position_ = 0;
+  position query_ = 0;  // of the view that is built
   key_storage storage_{};
   bool one_span_ = false;          // angles mean nothing: one span a block
   std::span<key_span> spans_;      // [tokens]

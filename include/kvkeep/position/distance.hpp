@@ -48,9 +48,13 @@ struct key_storage {
   position raw_below =
       0;  ///< keys with a stream number below are encoded as they come; queries turn to the distance itself
   bool scattered = false;  ///< all keys are raw, and each may have its own distance: keys are turned as they are read
+  position raw_from_age =
+      0;  ///< > 0: every key is stored in both forms, and queries read those of this age or more raw, the others turned
 
-  /// Whether every key is turned to its stream position, then encoded.
-  [[nodiscard]] constexpr bool all_rotated() const noexcept { return raw_below == 0 && !scattered; }
+  /// Whether every key is turned to its stream position, then encoded, and nothing else.
+  [[nodiscard]] constexpr bool all_rotated() const noexcept { return raw_below == 0 && !scattered && !both(); }
+  /// Whether every key is stored twice.
+  [[nodiscard]] constexpr bool both() const noexcept { return raw_from_age > 0; }
 };
 
 namespace detail {
@@ -109,10 +113,11 @@ struct beyond {
   [[nodiscard]] constexpr position operator()(const key_place& k) const noexcept {
     return k.age() < static_cast<position>(window) ? k.age() : static_cast<position>(at);
   }
-  /// Keys that may outlive the window are stored raw: behind it they share one turned query.
+  /// Keys behind the window share one turned query if they are raw. Those that pass from one into the other are stored in
+  /// both forms, each encoded once.
   [[nodiscard]] constexpr key_storage storage(const retention& r) const noexcept {
     if (r.oldest && *r.oldest < static_cast<position>(window)) return {};
-    if (!r.rest || *r.rest >= static_cast<position>(window)) return {0, true};
+    if (!r.rest || *r.rest >= static_cast<position>(window)) return {.raw_from_age = static_cast<position>(window)};
     return {static_cast<position>(r.unbounded_first), false};
   }
   [[nodiscard]] constexpr std::optional<position> largest(const retention&) const noexcept {
