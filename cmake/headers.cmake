@@ -18,6 +18,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/cache/cache_core_impl.hpp
     include/kvkeep/cache/keep_set.hpp
     include/kvkeep/cache/layer_attention.hpp
+    include/kvkeep/cache/memory_attention_impl.hpp
     include/kvkeep/cache/plan.hpp
     include/kvkeep/cache/planner.hpp
     include/kvkeep/cache/planner_impl.hpp
@@ -47,8 +48,12 @@ set(KVKEEP_HEADERS
     include/kvkeep/detail/exp.hpp
     include/kvkeep/detail/simd.hpp
     include/kvkeep/kvkeep.hpp
+    include/kvkeep/memory/block_memory.hpp
+    include/kvkeep/memory/unit_index.hpp
+    include/kvkeep/memory/window_mass.hpp
     include/kvkeep/policy/dense.hpp
     include/kvkeep/policy/evidence/surprisals.hpp
+    include/kvkeep/policy/inf_llm.hpp
     include/kvkeep/policy/interval_eviction.hpp
     include/kvkeep/policy/lm_infinite.hpp
     include/kvkeep/policy/parameter.hpp
@@ -63,7 +68,9 @@ set(KVKEEP_HEADERS
     include/kvkeep/policy/retain/sampled.hpp
     include/kvkeep/policy/retain/sinks.hpp
     include/kvkeep/policy/retain/top.hpp
+    include/kvkeep/policy/retain/unfiled.hpp
     include/kvkeep/policy/select/read_all.hpp
+    include/kvkeep/policy/select/retrieve_blocks.hpp
     include/kvkeep/policy/sir_llm.hpp
     include/kvkeep/policy/sliding_window.hpp
     include/kvkeep/policy/spec.hpp

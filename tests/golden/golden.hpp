@@ -10,6 +10,7 @@ namespace golden {
 [[nodiscard]] report run_streaming_llm(const json& file);
 [[nodiscard]] report run_streaming_llm_policy_fuzz(const json& file);
 [[nodiscard]] report run_lm_infinite(const json& file);
+[[nodiscard]] report run_infllm(const json& file);
 [[nodiscard]] report run_sirllm(const json& file);
 [[nodiscard]] report run_sirllm_policy_fuzz(const json& file);
 [[nodiscard]] report run_infllm_repo_stream_llm(const json& file);

@@ -26,6 +26,7 @@ constexpr std::array systems{
     adapter{"streaming_llm", golden::run_streaming_llm},
     adapter{"streaming_llm_policy_fuzz", golden::run_streaming_llm_policy_fuzz},
     adapter{"lm_infinite", golden::run_lm_infinite},
+    adapter{"infllm", golden::run_infllm},
     adapter{"sirllm", golden::run_sirllm},
     adapter{"sirllm_policy_fuzz", golden::run_sirllm_policy_fuzz},
     adapter{"infllm_repo_stream_llm", golden::run_infllm_repo_stream_llm},

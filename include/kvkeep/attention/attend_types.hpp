@@ -21,12 +21,15 @@ KVKEEP_NAMESPACE_BEGIN
 struct score_options {
   float softcap = 0.0F;             ///< softcap * tanh(score / softcap); 0: none
   std::span<const float> slopes{};  ///< ALiBi slopes of the group's heads, [group]; empty: none
+  std::span<const float>
+      shifts{};  ///< what is subtracted from the scores of the group's heads, [group]; empty: nothing
 };
 
 /// The observer that wants to know nothing. An observer is told the weights of every row and tile:
 /// observer(number, head, blocks, masks, weights, reference) with the query_run's number, the head in the group, blocks [n],
 /// masks [n] and weights [n][16]: e^(score - reference) where the key's bit of the block's mask is set, 0 elsewhere. The
-/// final weight is e^(reference - max) / sum times that, with the final state's max and sum. See evidence.hpp.
+/// final weight is e^(reference - max) / sum times that, with the final state's max and sum. One that has it is told before,
+/// by scores(number, head, blocks, masks, scores), the scores [n][16] that those are made of. See evidence.hpp.
 struct no_observer {
   static void clear(std::size_t) noexcept {}
   void operator()(std::size_t, std::size_t, std::span<const std::uint32_t>, const std::uint16_t*, const float*,

@@ -250,6 +250,9 @@ class tile_pass {
         scores[i] = options_.softcap * std::tanh(scores[i] / options_.softcap);
       }
     }
+    if (!options_.shifts.empty()) {
+      for (std::size_t i = 0; i < tile.count * block_tokens; ++i) scores[i] -= options_.shifts[row % group_];
+    }
     if (!options_.slopes.empty()) {
       const position* const distance = queries_[row / group_].distance.data();
       const float slope = options_.slopes[row % group_];
@@ -268,6 +271,10 @@ class tile_pass {
     const std::uint16_t* const masks = masks_of(row / group_);
     const std::size_t tokens = tile.count * block_tokens;
     finish_scores(tile, row, scores);
+    if constexpr (requires { observer_.scores(row, row, std::span<const std::uint32_t>{}, masks, scores); }) {
+      observer_.scores(queries_[row / group_].number, row % group_,
+                       std::span<const std::uint32_t>(tile.blocks).first(tile.count), masks, scores);
+    }
     for (std::size_t b = 0; b < tile.count; ++b) {
       if (masks[b] == 0xFFFFU) continue;
       for (std::size_t part = 0; part < block_vectors; ++part) {

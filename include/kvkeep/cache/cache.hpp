@@ -20,6 +20,47 @@
 
 KVKEEP_NAMESPACE_BEGIN
 
+/// What a cache knows of its memory units. Valid as long as the cache; layers, units and heads must exist.
+template <class Core>
+class unit_inspection {
+ public:
+  explicit unit_inspection(const Core& core) noexcept : core_(&core) {}
+
+  /// Units that can be looked up.
+  [[nodiscard]] std::size_t count() const noexcept { return core_->memory.complete(); }
+  /// Stream position of the first token of a unit.
+  [[nodiscard]] position first_of(std::size_t unit) const noexcept {
+    return core_->plan.first_position() + static_cast<position>(core_->memory.rules().geometry.first_of(unit));
+  }
+  /// Who chooses units in a layer: 1, kv_heads or query_heads.
+  [[nodiscard]] std::size_t choosers() const noexcept { return core_->memory.choosers(); }
+  /// The units that the newest query read, best first.
+  [[nodiscard]] std::span<const std::uint32_t> retrieved(std::size_t layer, std::size_t chooser = 0) const noexcept {
+    return core_->memory.chosen(layer, chooser);
+  }
+  /// The tokens that represent a unit for a query head, as places in the unit, the best first.
+  [[nodiscard]] std::span<const std::uint32_t> representatives(std::size_t layer, std::size_t unit,
+                                                               std::size_t query_head) const noexcept {
+    return core_->memory.index.offsets(layer, unit, query_head);
+  }
+  /// The mean of their raw keys, [head_dim].
+  [[nodiscard]] std::span<const float> representative(std::size_t layer, std::size_t unit,
+                                                      std::size_t query_head) const noexcept {
+    return core_->memory.index.vector(layer, unit, query_head);
+  }
+  /// What the token at a position got of a query head's attention while it was in the window (or the sum of its scores,
+  /// where those decide). Errors: a position that is not held.
+  [[nodiscard]] result<float> try_window_sum(std::size_t layer, std::size_t query_head, position at) const {
+    for (const slot s : core_->plan.held_slots()) {
+      if (core_->plan.position_of(s) == at) return core_->memory.mass.committed(layer, query_head, s);
+    }
+    return detail::bad_argument("at", at, "a position that is held");
+  }
+
+ private:
+  const Core* core_;
+};
+
 template <class Policy, codec KeyCodec = f32, codec ValueCodec = f32>
 class cache {
   static_assert(detail::explain_policy<Policy>::value);
@@ -76,6 +117,10 @@ class cache {
   [[nodiscard]] std::size_t capacity(std::size_t unit = 0) const { return core_->plan.capacity(unit); }
   /// Blocks of 16 tokens in use by a unit.
   [[nodiscard]] std::size_t block_count(std::size_t unit = 0) const noexcept { return core_->plan.block_count(unit); }
+  /// What the cache knows of its memory units, where the policy retrieves some.
+  [[nodiscard]] unit_inspection<core_type> memory() const noexcept requires(core_type::retrieves) {
+    return unit_inspection<core_type>(*core_);
+  }
   /// What attention_evidence for this cache is made with.
   [[nodiscard]] kvkeep::evidence_shape evidence_shape() const noexcept { return core_->evidence_shape(); }
   /// Bytes in use, all of them taken at construction.

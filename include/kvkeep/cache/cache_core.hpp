@@ -16,6 +16,7 @@
 #include "kvkeep/cache/planner.hpp"
 #include "kvkeep/codec/f32.hpp"
 #include "kvkeep/core/tensor.hpp"
+#include "kvkeep/memory/block_memory.hpp"
 #include "kvkeep/storage/kv_store.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
@@ -41,6 +42,7 @@ struct cache_bytes {
   std::size_t keys = 0;     ///< stored keys
   std::size_t values = 0;   ///< stored values
   std::size_t tables = 0;   ///< positions, slots, plans, columns
+  std::size_t memory = 0;   ///< of policies that retrieve units: representatives, attention sums, what was looked up
   std::size_t scratch = 0;  ///< angles and the kernel's working memory
   std::size_t total = 0;    ///< their sum
 };
@@ -51,6 +53,9 @@ template <class Policy, codec KeyCodec, codec ValueCodec>
 class cache_core {
  public:
   using planner_type = planner<Policy>;
+  /// Whether the policy files tokens in units and retrieves them.
+  static constexpr bool retrieves = unit_select<typename planner_type::select_type>;
+  using memory_type = std::conditional_t<retrieves, block_memory, no_memory>;
 
   [[nodiscard]] static result<std::unique_ptr<cache_core>> try_make(const model_shape& shape, const Policy& policy,
                                                                     const cache_options& options) {
@@ -89,12 +94,20 @@ class cache_core {
     out.keys = measured.store.key_bytes();
     out.values = measured.store.value_bytes();
     out.tables = *tables + sizeof(cache_core);
-    out.scratch = ruler.used() - out.keys - out.values;
-    out.total = out.keys + out.values + out.tables + out.scratch;
+    if constexpr (retrieves) {
+      arena units;
+      measured.memory.lay_out(units, measured.evidence_shape());
+      out.memory = units.used();
+    }
+    out.scratch = ruler.used() - out.keys - out.values - out.memory;
+    out.total = out.keys + out.values + out.tables + out.memory + out.scratch;
     return out;
   }
 
   [[nodiscard]] result<void> begin(std::size_t n) {
+    if constexpr (retrieves) {
+      if (auto ok = check_memory(n); !ok) return ok;
+    }
     if (auto ok = plan.try_begin(n); !ok) return ok;
     std::fill(attended_.begin(), attended_.end(), std::uint8_t{0});
     attention_.begin_step(plan.next_position(), n);
@@ -132,8 +145,18 @@ class cache_core {
             fmt::format("commit before layer {} of {} was attended", missing - attended_.begin(), shape.layers));
       }
     }
+    if constexpr (retrieves) {
+      if (count > 0 && count < plan.step_tokens()) {
+        return make_error(
+            errc::unsupported, "commit",
+            fmt::format("commit({}) of a step of {} tokens: what represents a unit depends on all of them", count,
+                        plan.step_tokens()));
+      }
+    }
     if (auto ok = plan.try_commit(count, evidence); !ok) return ok;
-    if (count > 0) settle();
+    if (count == 0) return {};
+    if constexpr (retrieves) file(count);
+    settle();
     return {};
   }
   /// Tells the listener what the last commit or message dropped.
@@ -150,6 +173,10 @@ class cache_core {
   [[nodiscard]] std::size_t step_tokens() const noexcept { return plan.step_tokens(); }
 
   [[nodiscard]] result<void> reserve(std::size_t n) {
+    if constexpr (retrieves) {
+      if (auto ok = plan.check_closed("reserve"); !ok) return ok;
+      return check_memory(n);  // what is filed makes room for all that can come
+    }
     if (auto ok = plan.try_reserve(n); !ok) return ok;
     settle();
     tell(drop_reason::reserved);
@@ -157,6 +184,10 @@ class cache_core {
   }
   [[nodiscard]] result<void> erase(position first, position last) {
     if (auto ok = plan.try_erase(first, last); !ok) return ok;
+    if constexpr (retrieves) {
+      forget_dropped();
+      memory.erase(number_of(first), number_of(last));
+    }
     settle();
     tell(drop_reason::erased);
     return {};
@@ -164,6 +195,7 @@ class cache_core {
   [[nodiscard]] result<void> clear() {
     if (auto ok = plan.try_clear(); !ok) return ok;
     settle();
+    if constexpr (retrieves) memory.reset();
     tell(drop_reason::cleared);
     return {};
   }
@@ -209,13 +241,19 @@ class cache_core {
   Policy policy;
   planner_type plan;
   kv_store<KeyCodec, ValueCodec> store;
+  memory_type memory;
   cache_bytes used;
 
  private:
   static constexpr std::size_t nothing = ~std::size_t{0};
 
   cache_core(const model_shape& s, const Policy& p, const cache_options& options, planner_type&& made)
-      : shape(s), policy(p), plan(std::move(made)), attention_(sizes(options)), on_drop_(options.on_drop) {
+      : shape(s),
+        policy(p),
+        plan(std::move(made)),
+        memory(make_memory(plan, s)),
+        attention_(sizes(options)),
+        on_drop_(options.on_drop) {
     if constexpr (planner_type::scope == kvkeep::scope::sequence) lanes_ = shape.layers * shape.kv_heads;
     if constexpr (planner_type::scope == kvkeep::scope::layer) lanes_ = shape.kv_heads;
     turns_ = std::holds_alternative<rope>(options.positions);
@@ -223,6 +261,31 @@ class cache_core {
     max_step_ = options.max_step;
     workers_ = options.workers;
   }
+
+  [[nodiscard]] static memory_type make_memory(const planner_type& made, const model_shape& s) {
+    if constexpr (retrieves) {
+      return block_memory(unit_rules_of(made.rules()), s);
+    } else {
+      return {};
+    }
+  }
+  /// Blocks of filed tokens.
+  [[nodiscard]] std::size_t filed_blocks() const noexcept {
+    if constexpr (retrieves) return memory.rules().units() * memory.rules().unit_blocks();
+    return 0;
+  }
+  [[nodiscard]] std::size_t number_of(position at) const noexcept {
+    return static_cast<std::size_t>(at - plan.first_position());
+  }
+  /// An error where n more tokens would not fit the memory.
+  [[nodiscard]] result<void> check_memory(std::size_t n) const;
+  /// Attends one layer's queries, whose rows are stored.
+  template <class Evidence>
+  void attend_with_memory(std::size_t layer, rows_view<const float> q, rows_view<float> out,
+                          const executor_ref& executor, Evidence& evidence);
+  /// Files what the plan dropped when n tokens were committed.
+  void file(std::size_t n);
+  void forget_dropped() noexcept;
 
   [[nodiscard]] attention_sizes sizes(const cache_options& options) const {
     attention_sizes out;
@@ -270,14 +333,14 @@ class cache_core {
     }
     return bad_argument("at", at, "a position that is held");
   }
-  void lay_out(arena& memory);
+  void lay_out(arena& place);
   void fill(const cache_options& options);
 
   template <class T>
   [[nodiscard]] result<void> check_rows(std::string_view name, const rows_view<T>& rows, std::size_t heads) const;
   void store_rows(std::size_t layer, rows_view<const float> k, rows_view<const float> v);
-  /// Builds the views of queries first, first + 1, ... of a unit, as many as fit. Those of the last call are kept.
-  void build_views(std::size_t unit, std::size_t first);
+  /// Builds the views of queries first .. last - 1 of a unit, as many as fit. Those of the last call are kept.
+  void build_views(std::size_t unit, std::size_t first, std::size_t last);
   /// Moves the rows that the plan moves.
   void settle();
 
@@ -299,5 +362,6 @@ class cache_core {
 KVKEEP_NAMESPACE_END
 
 #include "kvkeep/cache/cache_core_impl.hpp"
+#include "kvkeep/cache/memory_attention_impl.hpp"
 
 #endif

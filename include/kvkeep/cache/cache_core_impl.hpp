@@ -63,11 +63,12 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check_encoding(const cach
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
-void cache_core<Policy, KeyCodec, ValueCodec>::lay_out(arena& memory) {
-  store.lay_out(memory, lanes_, plan.planned_blocks(), shape.head_dim, both_forms());
-  attention_.lay_out(memory);
-  attended_ = memory.take<std::uint8_t>(shape.layers);
-  key_row_ = memory.take<float>(shape.head_dim);
+void cache_core<Policy, KeyCodec, ValueCodec>::lay_out(arena& place) {
+  store.lay_out(place, lanes_, plan.planned_blocks(), shape.head_dim, both_forms(), filed_blocks());
+  attention_.lay_out(place);
+  if constexpr (retrieves) memory.lay_out(place, evidence_shape());
+  attended_ = place.take<std::uint8_t>(shape.layers);
+  key_row_ = place.take<float>(shape.head_dim);
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
@@ -79,6 +80,7 @@ void cache_core<Policy, KeyCodec, ValueCodec>::fill(const cache_options& options
     frequencies = *try_rope_frequencies(*r, shape.head_dim, r->length != 0 ? r->length : scaling_length());
   }
   attention_.fill(options.positions, frequencies, scale, options.softcap, options.sink_logits);
+  if constexpr (retrieves) memory.reset();
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
@@ -121,6 +123,11 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend(std::size_t layer,
   }
 
   store_rows(layer, k, v);
+  if constexpr (retrieves) {
+    attend_with_memory(layer, q, out, executor, evidence);
+    attended_[layer] = 1;
+    return {};
+  }
   const auto lane = [&](std::size_t head, bool raw) {
     return raw ? store.raw_view(lane_of(layer, head)) : store.view(lane_of(layer, head));
   };
@@ -130,7 +137,7 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend(std::size_t layer,
     std::size_t last = first + 1;
     while (last < shape.kv_heads && plan.unit_of(layer, last) == unit) ++last;
     for (std::size_t t = 0; t < plan.step_tokens(); t += attention_.count()) {
-      build_views(unit, t);
+      build_views(unit, t, plan.step_tokens());
       attention_.attend(first, last, lane, q, out, executor, evidence);
     }
     first = last;
@@ -157,11 +164,11 @@ void cache_core<Policy, KeyCodec, ValueCodec>::store_rows(std::size_t layer, row
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
-void cache_core<Policy, KeyCodec, ValueCodec>::build_views(std::size_t unit, std::size_t first) {
+void cache_core<Policy, KeyCodec, ValueCodec>::build_views(std::size_t unit, std::size_t first, std::size_t last) {
   if (unit == built_unit_ && first == attention_.first()) return;
   built_unit_ = nothing;  // until all is done: rules may throw
   attention_.start_views(first);
-  while (first + attention_.count() < plan.step_tokens() && attention_.wants_view()) {
+  while (first + attention_.count() < last && attention_.wants_view()) {
     const query_view view = plan.view(unit, first + attention_.count());
     if (!attention_.has_room(view.spans.size())) break;
     attention_.add_view(view);
@@ -176,6 +183,9 @@ void cache_core<Policy, KeyCodec, ValueCodec>::settle() {
       const std::size_t lane = lane_of(l, h);
       for (const token_move& m : plan.last(plan.unit_of(l, h)).moves) store.move(lane, m.from, m.to);
     }
+  }
+  if constexpr (retrieves) {
+    for (const token_move& m : plan.last().moves) memory.mass.move(m.from, m.to);
   }
 }
 

@@ -28,6 +28,14 @@ struct no_evidence_wanted {
   static void take_states(std::size_t, std::size_t, std::span<const softmax_state>) noexcept {}
 };
 
+/// What queries read besides their views, at one distance and raw: spans [queries][choosers], by block; choosers is 1, or the
+/// number of kv heads or of query heads, for which what is read differs.
+struct more_reads {
+  const std::span<const key_span>* spans = nullptr;  // none
+  std::size_t choosers = 1;
+  position distance = 0;
+};
+
 /// What a layer_attention is built for.
 struct attention_sizes {
   model_shape shape;
@@ -58,6 +66,7 @@ class layer_attention {
     const std::size_t queries = together();
     rotator_.lay_out(memory, sizes_.pairs, sizes_.pairs > 0 ? sizes_.max_step : 0, sizes_.near);
     slopes_ = memory.take<float>(sizes_.alibi ? sizes_.shape.query_heads : 0);
+    shifts_ = memory.take<float>(sizes_.alibi ? sizes_.shape.query_heads : 0);
     sink_logits_ = memory.take<float>(sizes_.sink_logits);
     turned_ = memory.take<float>(regions() * queries * group * dim);
     accumulated_ = memory.take<float>(regions() * queries * group * dim);
@@ -152,6 +161,14 @@ class layer_attention {
                           angles_.data() + s.block * block_floats, memories_[0]);
     }
   }
+  /// The row turned to a position, [head_dim], as queries are.
+  void turn_query(position at, std::span<const float> row, std::span<float> out) noexcept {
+    if (sizes_.pairs == 0) {
+      std::copy(row.begin(), row.end(), out.begin());
+    } else {
+      rotator_.turn(at, row, out.data(), memories_[0]);
+    }
+  }
   [[nodiscard]] std::size_t first() const noexcept { return first_; }
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
 
@@ -159,7 +176,8 @@ class layer_attention {
   /// raw: with the raw ones of keys that are stored in both forms.
   template <class LaneOf, class Evidence>
   void attend(std::size_t first_head, std::size_t last_head, const LaneOf& lane_of, rows_view<const float> q,
-              rows_view<float> out, const executor_ref& executor, Evidence& evidence) {
+              rows_view<float> out, const executor_ref& executor, Evidence& evidence, const more_reads& more = {}) {
+    for (std::size_t h = 0; h < shifts_.size(); ++h) shifts_[h] = slopes_[h] * static_cast<float>(more.distance);
     const std::size_t heads = last_head - first_head;
     const std::size_t parts = sizes_.key_parts;
     if (sizes_.turns_keys) {
@@ -175,7 +193,7 @@ class layer_attention {
     } else {
       const auto work = [&](std::size_t task, std::size_t worker) {
         const std::size_t head = first_head + task / parts;
-        attend_part(head, task % parts, worker, lane_of, q, evidence);
+        attend_part(head, task % parts, worker, lane_of, q, evidence, more);
         if (parts == 1) finish(head, out, worker, evidence);
       };
       executor.run(heads * parts, work);
@@ -201,11 +219,11 @@ class layer_attention {
   [[nodiscard]] score_options options_of(std::size_t head) const noexcept {
     const std::size_t group = sizes_.shape.group();
     return {softcap_,
-            sizes_.alibi ? std::span<const float>(slopes_.subspan(head * group, group)) : std::span<const float>()};
+            sizes_.alibi ? std::span<const float>(slopes_.subspan(head * group, group)) : std::span<const float>(),
+            {}};
   }
-  /// The spans of a view that are one part of it.
-  [[nodiscard]] std::span<const key_span> part_of(std::size_t query, std::size_t part) const noexcept {
-    const std::span<const key_span> all = views_[query];
+  /// The spans that are one part of all.
+  [[nodiscard]] std::span<const key_span> part_of(std::span<const key_span> all, std::size_t part) const noexcept {
     const std::size_t begin = all.size() * part / sizes_.key_parts;
     return all.subspan(begin, all.size() * (part + 1) / sizes_.key_parts - begin);
   }
@@ -247,7 +265,7 @@ class layer_attention {
   /// One part of the keys of a kv head.
   template <class LaneOf, class Evidence>
   void attend_part(std::size_t head, std::size_t part, std::size_t worker, const LaneOf& lane_of,
-                   rows_view<const float> q, const Evidence& evidence) noexcept {
+                   rows_view<const float> q, const Evidence& evidence, const more_reads& more) noexcept {
     const std::size_t group = sizes_.shape.group();
     const std::size_t region = region_of(head, part, worker);
     const std::span<softmax_state> states = states_of(region);
@@ -256,8 +274,9 @@ class layer_attention {
     observer.clear(states.size());
     const std::span<query_run> runs = runs_.subspan(region * together(), together());
     const std::span<std::span<const key_span>> left = left_.subspan(region * together(), together());
-    for (std::size_t t = 0; t < count_; ++t) left[t] = part_of(t, part);
+    for (std::size_t t = 0; t < count_; ++t) left[t] = part_of(views_[t], part);
 
+    if (more.spans != nullptr) attend_more(head, part, worker, lane_of(head, true), q, more);
     // Where keys have two forms, first the raw ones, which all have one angle. Then one pass for the largest angle of every
     // query, where almost all keys are; then the next angles of those that have more.
     const auto reads_raw = [&](const key_span& s) { return sizes_.both && s.raw; };
@@ -275,13 +294,52 @@ class layer_attention {
         left[t] = left[t].first(begin);
       }
       if (count > 0) {
-        kvkeep::attend(lane_of(head, raw), std::span<const query_run>(runs.first(count)), options_of(head),
-                       scratch_[worker], observer);
+        observe(raw, observer, [&](const auto& told) {
+          kvkeep::attend(lane_of(head, raw), std::span<const query_run>(runs.first(count)), options_of(head),
+                         scratch_[worker], told);
+        });
       } else if (raw) {
         raw = false;
       } else {
         return;
       }
+    }
+  }
+
+  /// f(observer), or what an observer tells of raw keys by itself.
+  template <class Observer, class F>
+  static void observe(bool raw, const Observer& observer, const F& f) {
+    if constexpr (requires { observer.of_raw(); }) {
+      if (raw) return f(observer.of_raw());
+    }
+    f(observer);
+  }
+  /// One part of what the queries of a kv head read besides their views.
+  void attend_more(std::size_t head, std::size_t part, std::size_t worker, const lane& keys, rows_view<const float> q,
+                   const more_reads& more) noexcept {
+    const std::size_t group = sizes_.shape.group();
+    const std::size_t dim = sizes_.shape.head_dim;
+    const std::size_t region = region_of(head, part, worker);
+    const std::span<query_run> runs = runs_.subspan(region * together(), together());
+    score_options options = options_of(head);
+    options.slopes = {};
+    const bool each = more.choosers > sizes_.shape.kv_heads;  // every query head reads its own
+    for (std::size_t g = 0; g < (each ? group : 1); ++g) {
+      const std::size_t chooser = more.choosers == 1 ? 0 : each ? head * group + g : head;
+      if (sizes_.alibi) options.shifts = shifts_.subspan(head * group + g, each ? 1 : group);
+      std::size_t count = 0;
+      for (std::size_t t = 0; t < count_; ++t) {
+        const std::span<const key_span> spans = part_of(more.spans[t * more.choosers + chooser], part);
+        if (spans.empty()) continue;
+        runs[count] = run_of(head, t, spans, q, worker, states_of(region).subspan(t * group, group),
+                             turned_of(region) + count * group * dim);
+        if (each) {
+          runs[count].turned += g * dim;
+          runs[count].states = runs[count].states.subspan(g, 1);
+        }
+        ++count;
+      }
+      kvkeep::attend(keys, std::span<const query_run>(runs.first(count)), options, scratch_[worker]);
     }
   }
 
@@ -296,7 +354,7 @@ class layer_attention {
       start(head, part, states_of(region));
       evidence.record(region).clear(states_of(region).size());
       lanes_[place + head] = lane_of(head, false);
-      runs_[place + head] = run_of(head, 0, part_of(0, part), q, worker, states_of(region), turned_of(region));
+      runs_[place + head] = run_of(head, 0, part_of(views_[0], part), q, worker, states_of(region), turned_of(region));
     }
     attend_turned(std::span<const lane>(lanes_.subspan(place + first, last - first)),
                   std::span<const query_run>(runs_.subspan(place + first, last - first)),
@@ -333,6 +391,7 @@ class layer_attention {
 
   rotator rotator_;
   std::span<float> slopes_;                     // [query_heads], ALiBi
+  std::span<float> shifts_;                     // [query_heads], ALiBi at the distance of more_reads
   std::span<float> sink_logits_;                // [query_heads] or empty
   std::span<key_span> spans_;                   // of all views
   std::span<std::span<const key_span>> views_;  // [queries]: what each reads

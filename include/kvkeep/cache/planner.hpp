@@ -74,6 +74,11 @@ class planner {
   }
   /// Stream position of the token in a slot, one of held_slots or step_slots.
   [[nodiscard]] position position_of(slot s) const noexcept { return table_.at(s); }
+  /// The same for all slots, [slots]; what a slot without a token has means nothing.
+  [[nodiscard]] std::span<const position> positions() const noexcept { return table_.positions(); }
+  /// Stream position of the first token of a stream.
+  [[nodiscard]] position first_position() const noexcept { return options_.first_position; }
+  [[nodiscard]] const rules_type& rules() const noexcept { return rules_; }
   /// Tokens that a unit holds after a step, at most.
   [[nodiscard]] std::size_t capacity(std::size_t unit = 0) const { return held_at_most(unit); }
 
@@ -113,6 +118,9 @@ class planner {
   void abort() noexcept;
 
   // Messages; errors while a step is open.
+
+  /// An error, which names the call, if a step is open.
+  [[nodiscard]] result<void> check_closed(std::string_view call) const;
 
   /// Makes room for n tokens that will come: the share written last pays first, sinks and pinned never do. Where the rules
   /// would keep all that is held and n more, nobody leaves. Errors: n cannot be paid (the error names the largest n that can).
@@ -231,7 +239,6 @@ class planner {
   /// unit's plan.
   void apply(std::size_t unit, std::size_t tokens, std::size_t written);
   void tell(drop_reason reason) const;
-  [[nodiscard]] result<void> check_closed(std::string_view call) const;
 
   model_shape shape_;
   Policy policy_;

@@ -107,7 +107,7 @@ void planner<Policy>::plan_deaths(std::size_t unit, std::size_t n) {
     for (std::size_t t = 0; t < n; ++t) {
       alive_[living++] = u.order[u.held + t];
       keep_.advance_states(unit, coming(t));
-      if (keep_.keeps_whole(all, living)) continue;
+      if (t % schedule_.together != 0 || keep_.keeps_whole(all, living)) continue;
       if (keep_.mark(unit, all, living, told, place, where) == 0) continue;
       detail::gap_closer stay{alive_};
       const std::size_t held = told;

@@ -77,6 +77,8 @@ class token_table {
   [[nodiscard]] unit_tokens& unit(std::size_t u) noexcept { return units_[u]; }
   [[nodiscard]] position at(slot s) const noexcept { return at_[index(s)]; }
   void set_at(slot s, position p) noexcept { at_[index(s)] = p; }
+  /// The same for all, by slot.
+  [[nodiscard]] std::span<const position> positions() const noexcept { return at_; }
 
   /// The place in a unit's order, first <= place < last, of the token at position p, which is there.
   [[nodiscard]] std::size_t find(std::size_t unit_index, position p, std::size_t first,

@@ -2,9 +2,9 @@
 //
 // A policy answers three questions and says when it acts:
 //   retain    who stays?                     keep{sinks{4}, recent{508}}, keep_all{max_tokens}
-//   select    who is read by this query?     read_all
+//   select    who is read by this query?     read_all, retrieve_blocks
 //   distance  how far away is it?            true_distance, cache_distance, beyond{window, at}, ...
-//   when      when does retain act?          each_token, before_step, after_step
+//   when      when does retain act?          each_token, each_block, before_step, after_step
 // It is a value: its parameters and nothing else, no base class, no virtual call.
 //
 //   auto mine = kvkeep::policy{kvkeep::keep{kvkeep::sinks{4}, kvkeep::recent{508}}, kvkeep::read_all{},
@@ -92,12 +92,28 @@ struct schedule {
   /// What before_step does with a step larger than the shares that pay: an error, or (authors' code) all they hold goes and
   /// the cache grows beyond its capacity until the next step.
   enum class overflow : std::uint8_t { refuse, grow } too_large = overflow::refuse;
+  /// each_token decides before every so many tokens of a step, counted from its begin; the others see what the first saw and
+  /// those that came since.
+  std::size_t together = 1;
 };
 
 /// Every query of a step sees exactly what it would have seen had the tokens come one by one: chunk-invariant.
 struct each_token {
   static constexpr bool chunk_invariant = true;
   [[nodiscard]] constexpr kvkeep::schedule schedule() const noexcept { return {kvkeep::schedule::act::each_token}; }
+};
+/// The same, but queries of a step share decisions, `size` of them at a time from its begin on. (InfLLM's execution blocks.)
+struct each_block {
+  std::size_t size = 512;  ///< tokens, >= 1
+
+  static constexpr bool chunk_invariant = false;
+  [[nodiscard]] constexpr kvkeep::schedule schedule() const noexcept {
+    return {kvkeep::schedule::act::each_token, kvkeep::schedule::overflow::refuse, size};
+  }
+  [[nodiscard]] result<void> check() const {
+    if (size >= 1) return {};
+    return detail::bad_argument("each_block.size", size, ">= 1");
+  }
 };
 /// Once before a step, for the n tokens that come: room for all of them is made, then they are appended, and every query
 /// reads all that is held up to itself. (The authors' StreamingLLM chat; SirLLM's turns.)

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "kvkeep/policy/dense.hpp"
+#include "kvkeep/policy/inf_llm.hpp"
 #include "kvkeep/policy/interval_eviction.hpp"
 #include "kvkeep/policy/lm_infinite.hpp"
 #include "kvkeep/policy/random_eviction.hpp"
@@ -15,8 +16,9 @@
 KVKEEP_NAMESPACE_BEGIN
 
 /// Any preset, by value. any_policy (policy/spec.hpp) holds one.
-using any_preset = std::variant<dense, sliding_window, streaming_llm, streaming_llm::published, streaming_llm::settled,
-                                lm_infinite, sir_llm, sir_llm::published, random_eviction, interval_eviction>;
+using any_preset =
+    std::variant<dense, sliding_window, streaming_llm, streaming_llm::published, streaming_llm::settled, lm_infinite,
+                 inf_llm, inf_llm::published, sir_llm, sir_llm::published, random_eviction, interval_eviction>;
 
 KVKEEP_NAMESPACE_END
 

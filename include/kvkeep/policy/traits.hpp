@@ -268,6 +268,11 @@ template <class S>
 concept pattern_select = requires(const S rule, position p) {
   { rule.reads(p, p) } -> std::convertible_to<bool>;
 };
+/// A select rule that reads memory units.
+template <class S>
+concept unit_select = requires {
+  requires S::has_units;
+};
 template <class W>
 concept schedules = requires(const W when) {
   { when.schedule() } -> std::same_as<kvkeep::schedule>;
@@ -276,8 +281,10 @@ concept schedules = requires(const W when) {
 template <class Rules>
 struct explain_axes {
   static_assert(std::is_same_v<std::remove_cvref_t<decltype(Rules::select)>, read_all> ||
-                    pattern_select<std::remove_cvref_t<decltype(Rules::select)>>,
-                "kvkeep: a select rule must be read_all or have `bool reads(position query, position key) const`; see "
+                    pattern_select<std::remove_cvref_t<decltype(Rules::select)>> ||
+                    unit_select<std::remove_cvref_t<decltype(Rules::select)>>,
+                "kvkeep: a select rule must be read_all, retrieve_blocks or have `bool reads(position query, position "
+                "key) const`; see "
                 "kvkeep/policy/policy.hpp");
   static_assert(
       !mentions_label<std::remove_cvref_t<decltype(Rules::select)>> ||
@@ -308,9 +315,10 @@ using rules_t = std::remove_cvref_t<decltype(std::declval<const P&>().rules())>;
 template <class R>
 concept retain_rule = std::copyable<R> && has_share<R> &&
     (!detail::mentions_claims<R> || detail::has_claims<R>)&&(!detail::mentions_rank<R> || detail::ranks<R>);
-/// A select rule: read_all or a pattern of positions.
+/// A select rule: read_all, a pattern of positions, or one that retrieves memory units.
 template <class S>
-concept select_rule = std::copyable<S> &&(std::is_same_v<S, read_all> || detail::pattern_select<S>);
+concept select_rule = std::copyable<S> &&
+    (std::is_same_v<S, read_all> || detail::pattern_select<S> || detail::unit_select<S>);
 /// When retain acts.
 template <class W>
 concept when_rule = std::copyable<W> && detail::schedules<W>;

@@ -59,8 +59,8 @@ struct key_storage {
 
 namespace detail {
 
-/// An error where a parameter of a distance rule is no number of tokens.
-[[nodiscard]] inline result<void> check_distance(std::string_view name, std::size_t value, std::size_t least) {
+/// An error where a parameter is no number of tokens, or below `least`.
+[[nodiscard]] inline result<void> check_tokens(std::string_view name, std::size_t value, std::size_t least) {
   constexpr std::size_t most = 2147483647;
   if (value >= least && value <= most) return {};
   return bad_argument(name, value, fmt::format("{} .. {}", least, most));
@@ -95,8 +95,8 @@ struct settled_cache_distance {
     return static_cast<position>(window + sinks) - 1 - k.number;
   }
   [[nodiscard]] result<void> check() const {
-    if (auto ok = detail::check_distance("settled_cache_distance.sinks", sinks, 0); !ok) return ok;
-    return detail::check_distance("settled_cache_distance.window", window, 1);
+    if (auto ok = detail::check_tokens("settled_cache_distance.sinks", sinks, 0); !ok) return ok;
+    return detail::check_tokens("settled_cache_distance.window", window, 1);
   }
   [[nodiscard]] constexpr std::optional<position> largest(const retention& r) const noexcept {
     if (!r.rest) return r.oldest;
@@ -124,8 +124,8 @@ struct beyond {
     return static_cast<position>((std::max)(window, at));
   }
   [[nodiscard]] result<void> check() const {
-    if (auto ok = detail::check_distance("beyond.window", window, 1); !ok) return ok;
-    return detail::check_distance("beyond.at", at, 0);
+    if (auto ok = detail::check_tokens("beyond.window", window, 1); !ok) return ok;
+    return detail::check_tokens("beyond.at", at, 0);
   }
 };
 
@@ -133,7 +133,7 @@ struct beyond {
 struct clamped_distance {
   std::size_t limit = 2048;
 
-  [[nodiscard]] result<void> check() const { return detail::check_distance("clamped_distance.limit", limit, 0); }
+  [[nodiscard]] result<void> check() const { return detail::check_tokens("clamped_distance.limit", limit, 0); }
   [[nodiscard]] constexpr beyond as_beyond() const noexcept { return {(std::max)(limit, std::size_t{1}), limit}; }
   [[nodiscard]] constexpr position operator()(const key_place& k) const noexcept {
     return (std::min)(k.age(), static_cast<position>(limit));
@@ -152,7 +152,7 @@ struct retrieved_at {
 
   static constexpr bool counts_newer = requires { requires Rest::counts_newer; };
   [[nodiscard]] result<void> check() const {
-    if (auto ok = detail::check_distance("retrieved_at.at", at, 0); !ok) return ok;
+    if (auto ok = detail::check_tokens("retrieved_at.at", at, 0); !ok) return ok;
     if constexpr (requires {
                     { rest.check() } -> std::same_as<result<void>>;
                   })

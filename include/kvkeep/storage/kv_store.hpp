@@ -69,15 +69,18 @@ class kv_store {
  public:
   using lane = lane_view<KeyCodec, ValueCodec>;
 
-  /// Takes the bytes of `lanes` lanes of `blocks` blocks from the arena; `both`: of keys in both forms.
-  void lay_out(detail::arena& memory, std::size_t lanes, std::size_t blocks, std::size_t head_dim, bool both = false) {
+  /// Takes the bytes of `lanes` lanes of `blocks` blocks from the arena; `both`: of keys in both forms; `filed`: blocks more,
+  /// without turned keys where there are two forms.
+  void lay_out(detail::arena& memory, std::size_t lanes, std::size_t blocks, std::size_t head_dim, bool both = false,
+               std::size_t filed = 0) {
     head_dim_ = head_dim;
-    key_lane_bytes_ = blocks * KeyCodec::key_block_bytes(head_dim);
-    value_lane_bytes_ = blocks * ValueCodec::value_block_bytes(head_dim);
+    raw_lane_bytes_ = (blocks + filed) * KeyCodec::key_block_bytes(head_dim);
+    key_lane_bytes_ = both ? blocks * KeyCodec::key_block_bytes(head_dim) : raw_lane_bytes_;
+    value_lane_bytes_ = (blocks + filed) * ValueCodec::value_block_bytes(head_dim);
     keys_ = memory.take<std::byte>(lanes * key_lane_bytes_);
-    raw_keys_ = memory.take<std::byte>(both ? lanes * key_lane_bytes_ : 0);
+    raw_keys_ = memory.take<std::byte>(both ? lanes * raw_lane_bytes_ : 0);
     values_ = memory.take<std::byte>(lanes * value_lane_bytes_);
-    key_bytes_ = (both ? 2 : 1) * lanes * key_lane_bytes_;
+    key_bytes_ = lanes * (key_lane_bytes_ + (both ? raw_lane_bytes_ : 0));
     value_bytes_ = lanes * value_lane_bytes_;
   }
 
@@ -87,24 +90,25 @@ class kv_store {
   [[nodiscard]] lane view(std::size_t lane_index) const noexcept {
     return {keys_.data() + lane_index * key_lane_bytes_, values_.data() + lane_index * value_lane_bytes_, head_dim_};
   }
-  /// The same lane with its raw keys, in a store of both forms.
+  /// The same lane with its raw keys, in a store of both forms; else view().
   [[nodiscard]] lane raw_view(std::size_t lane_index) const noexcept {
-    return {raw_keys_.data() + lane_index * key_lane_bytes_, values_.data() + lane_index * value_lane_bytes_,
+    if (raw_keys_.empty()) return view(lane_index);
+    return {raw_keys_.data() + lane_index * raw_lane_bytes_, values_.data() + lane_index * value_lane_bytes_,
             head_dim_};
   }
   /// Encodes one token: key and value [head_dim].
   void write(std::size_t lane_index, slot s, std::span<const float> key, std::span<const float> value) noexcept {
-    KeyCodec::write_key(key_block(keys_, lane_index, s), index(s) % block_tokens, key);
+    KeyCodec::write_key(key_block(lane_index, s), index(s) % block_tokens, key);
     ValueCodec::write_value(value_block(lane_index, s), index(s) % block_tokens, value);
   }
   /// Encodes the raw key of a token, [head_dim], in a store of both forms.
   void write_raw(std::size_t lane_index, slot s, std::span<const float> key) noexcept {
-    KeyCodec::write_key(key_block(raw_keys_, lane_index, s), index(s) % block_tokens, key);
+    KeyCodec::write_key(raw_key_block(lane_index, s), index(s) % block_tokens, key);
   }
   /// Takes over one token that export_row wrote, bit for bit; not its raw key.
   void import_row(std::size_t lane_index, slot s, std::span<const std::byte> key,
                   std::span<const std::byte> value) noexcept {
-    KeyCodec::import_key(key.data(), key_block(keys_, lane_index, s), index(s) % block_tokens, head_dim_);
+    KeyCodec::import_key(key.data(), key_block(lane_index, s), index(s) % block_tokens, head_dim_);
     ValueCodec::import_value(value.data(), value_block(lane_index, s), index(s) % block_tokens, head_dim_);
   }
   /// One stored token as ggml's bytes, [row_bytes] of the codecs.
@@ -113,29 +117,44 @@ class kv_store {
   }
   /// Copies a stored token to another slot of the same lane, bit for bit.
   void move(std::size_t lane_index, slot from, slot to) noexcept {
-    const auto move_key = [&](std::span<std::byte> keys) {
-      KeyCodec::move_key(key_block(keys, lane_index, from), index(from) % block_tokens, key_block(keys, lane_index, to),
-                         index(to) % block_tokens, head_dim_);
-    };
-    move_key(keys_);
-    if (!raw_keys_.empty()) move_key(raw_keys_);
-    ValueCodec::move_value(value_block(lane_index, from), index(from) % block_tokens, value_block(lane_index, to),
-                           index(to) % block_tokens, head_dim_);
+    KeyCodec::move_key(key_block(lane_index, from), index(from) % block_tokens, key_block(lane_index, to),
+                       index(to) % block_tokens, head_dim_);
+    if (raw_keys_.empty()) {
+      move_value(lane_index, from, to);
+    } else {
+      file(lane_index, from, to);
+    }
+  }
+  /// The same without the turned key.
+  void file(std::size_t lane_index, slot from, slot to) noexcept {
+    KeyCodec::move_key(raw_key_block(lane_index, from), index(from) % block_tokens, raw_key_block(lane_index, to),
+                       index(to) % block_tokens, head_dim_);
+    move_value(lane_index, from, to);
   }
 
  private:
-  [[nodiscard]] std::byte* key_block(std::span<std::byte> keys, std::size_t lane_index, slot s) const noexcept {
-    return keys.data() + lane_index * key_lane_bytes_ + index(s) / block_tokens * KeyCodec::key_block_bytes(head_dim_);
+  void move_value(std::size_t lane_index, slot from, slot to) noexcept {
+    ValueCodec::move_value(value_block(lane_index, from), index(from) % block_tokens, value_block(lane_index, to),
+                           index(to) % block_tokens, head_dim_);
+  }
+  [[nodiscard]] std::byte* key_block(std::size_t lane_index, slot s) const noexcept {
+    return keys_.data() + lane_index * key_lane_bytes_ + index(s) / block_tokens * KeyCodec::key_block_bytes(head_dim_);
+  }
+  [[nodiscard]] std::byte* raw_key_block(std::size_t lane_index, slot s) const noexcept {
+    if (raw_keys_.empty()) return key_block(lane_index, s);
+    return raw_keys_.data() + lane_index * raw_lane_bytes_ +
+           index(s) / block_tokens * KeyCodec::key_block_bytes(head_dim_);
   }
   [[nodiscard]] std::byte* value_block(std::size_t lane_index, slot s) noexcept {
     return values_.data() + lane_index * value_lane_bytes_ +
            index(s) / block_tokens * ValueCodec::value_block_bytes(head_dim_);
   }
 
-  std::span<std::byte> keys_;      // [lanes][blocks][key block]
-  std::span<std::byte> raw_keys_;  // the same, or empty
-  std::span<std::byte> values_;    // [lanes][blocks][value block]
+  std::span<std::byte> keys_;      // [lanes][blocks, and filed ones where there is one form][key block]
+  std::span<std::byte> raw_keys_;  // [lanes][blocks and filed ones][key block], or empty
+  std::span<std::byte> values_;    // [lanes][blocks and filed ones][value block]
   std::size_t key_lane_bytes_ = 0;
+  std::size_t raw_lane_bytes_ = 0;
   std::size_t value_lane_bytes_ = 0;
   std::size_t key_bytes_ = 0;
   std::size_t value_bytes_ = 0;

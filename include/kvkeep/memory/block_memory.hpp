@@ -1,0 +1,389 @@
+// block_memory: the memory units of a cache: which there are, who represents them, which a query reads.
+//
+// A unit is complete when its tokens have left the window; then it is represented, and can be looked up. Its rows stay in the
+// slots of the cache until the step in which that happens is committed; then they are filed: copied to blocks of its own.
+#ifndef KVKEEP_MEMORY_BLOCK_MEMORY_HPP
+#define KVKEEP_MEMORY_BLOCK_MEMORY_HPP
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kvkeep/attention/key_span.hpp"
+#include "kvkeep/memory/unit_index.hpp"
+#include "kvkeep/memory/window_mass.hpp"
+#include "kvkeep/policy/retain/unfiled.hpp"
+#include "kvkeep/policy/select/retrieve_blocks.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+
+/// What a policy's rules ask of a memory of units.
+struct unit_memory_rules {
+  unit_geometry geometry{};
+  std::size_t count = 0;            ///< units that a query reads
+  std::size_t representatives = 0;  ///< tokens
+  std::size_t max_tokens = 0;       ///< of the stream
+  chosen_by chooses = chosen_by::layer;
+  representative_score by = representative_score::attention_mass;
+  std::size_t every = 1;      ///< queries from one lookup to the next, where they look up alone
+  std::size_t execution = 0;  ///< queries of an execution block; 0: they look up alone
+  std::size_t frozen = 1;     ///< execution blocks that look among the same units
+  pending_mask pending = pending_mask::exact;
+  position distance = 0;  ///< of everything that is retrieved
+
+  /// Units that a stream can fill.
+  [[nodiscard]] std::size_t units() const noexcept { return geometry.complete(max_tokens); }
+  /// Blocks of 16 tokens of a unit.
+  [[nodiscard]] std::size_t unit_blocks() const noexcept { return (geometry.unit + block_tokens - 1) / block_tokens; }
+};
+
+namespace detail {
+
+/// The rules of a policy that retrieves units.
+template <class Rules>
+[[nodiscard]] unit_memory_rules unit_rules_of(const Rules& rules) {
+  unit_memory_rules out;
+  std::apply(
+      [&](const auto&... rule) {
+        const auto take = [&](const auto& each) {
+          if constexpr (requires { each.geometry.window; }) out.geometry = each.geometry;
+        };
+        (take(rule), ...);
+      },
+      rule_tuple<std::remove_cvref_t<decltype(rules.retain)>>::of(rules.retain));
+  out.count = rules.select.count;
+  out.representatives = rules.select.representatives;
+  out.max_tokens = rules.select.max_tokens;
+  out.chooses = rules.select.chooses;
+  out.by = rules.select.by;
+  if constexpr (requires { rules.select.looks_up.queries; }) {
+    out.every = rules.select.looks_up.queries;
+  } else {
+    out.execution = rules.select.looks_up.size;
+    out.frozen = rules.select.looks_up.frozen;
+    out.pending = rules.select.looks_up.pending;
+  }
+  out.distance = static_cast<position>(rules.distance.at);
+  return out;
+}
+
+/// The tokens in the slots of a cache within a step, by position.
+struct resident_tokens {
+  std::span<const slot> slots;   // oldest first
+  std::span<const position> at;  // stream position by slot
+
+  [[nodiscard]] position position_of(std::size_t i) const noexcept { return at[index(slots[i])]; }
+  /// The first whose position is not below p.
+  [[nodiscard]] std::size_t find(position p) const noexcept {
+    const auto found =
+        std::lower_bound(slots.begin(), slots.end(), p, [&](slot s, position wanted) { return at[index(s)] < wanted; });
+    return static_cast<std::size_t>(found - slots.begin());
+  }
+};
+
+class block_memory {
+ public:
+  block_memory(const unit_memory_rules& rules, const model_shape& shape) : rules_(rules), shape_(shape) {
+    choosers_ = rules.chooses == chosen_by::layer     ? 1
+                : rules.chooses == chosen_by::kv_head ? shape.kv_heads
+                                                      : shape.query_heads;
+  }
+
+  /// evidence: as the cache's; blocks: of the cache's own slots.
+  void lay_out(arena& memory, const evidence_shape& evidence) {
+    evidence_ = evidence;
+    blocks_ = evidence.slots / block_tokens;
+    const std::size_t units = rules_.units();
+    mass.lay_out(memory, evidence, shape_.layers, rules_.by);
+    index.lay_out(memory, shape_, units, rules_.representatives, choosers_);
+    filed_rows_ = memory.take<std::uint16_t>(units * rules_.unit_blocks());
+    filed_tokens_ = memory.take<std::uint32_t>(units);
+    for (std::span<std::uint32_t>& c : chosen_)
+      c = memory.take<std::uint32_t>(shape_.layers * choosers_ * rules_.count);
+    for (std::span<std::uint32_t>& c : chosen_count_) c = memory.take<std::uint32_t>(shape_.layers);
+    turned_ = memory.take<float>(shape_.query_heads * shape_.head_dim);
+    sorted_ = memory.take<std::uint32_t>(rules_.count);
+    rows_ = memory.take<std::uint32_t>(blocks_);
+    touched_ = memory.take<std::uint32_t>(blocks_);
+    spans_ = memory.take<key_span>(evidence.together * choosers_ * most_spans());
+    reads_ = memory.take<std::span<const key_span>>(evidence.together * choosers_);
+    masses_ = memory.take<float>(rules_.geometry.unit);
+    unit_slots_ = memory.take<slot>(rules_.geometry.unit);
+    row_ = memory.take<float>(shape_.head_dim);
+  }
+  void reset() noexcept {
+    complete_ = filed_ = 0;
+    mass.reset();
+    for (const std::span<std::uint32_t> c : chosen_count_) std::fill(c.begin(), c.end(), 0U);
+    std::fill(rows_.begin(), rows_.end(), 0U);
+    std::fill(filed_rows_.begin(), filed_rows_.end(), std::uint16_t{0});
+    std::fill(filed_tokens_.begin(), filed_tokens_.end(), 0U);
+  }
+
+  [[nodiscard]] const unit_memory_rules& rules() const noexcept { return rules_; }
+  [[nodiscard]] std::size_t choosers() const noexcept { return choosers_; }
+  /// Units that are complete after the last commit.
+  [[nodiscard]] std::size_t complete() const noexcept { return complete_; }
+  /// Units whose rows have blocks of their own.
+  [[nodiscard]] std::size_t filed() const noexcept { return filed_; }
+  /// What the newest query looked up, best first.
+  [[nodiscard]] std::span<const std::uint32_t> chosen(std::size_t layer, std::size_t chooser) const noexcept {
+    return chosen_[now_].subspan((layer * choosers_ + chooser) * rules_.count, chosen_count_[now_][layer]);
+  }
+  /// The slot of a filed token: behind those of the cache.
+  [[nodiscard]] slot filed_slot(std::size_t unit, std::size_t token) const noexcept {
+    return to_slot((blocks_ + unit * rules_.unit_blocks()) * block_tokens + token);
+  }
+
+  // A layer of a step whose first token has stream number `first`.
+
+  void begin_layer(std::size_t layer, std::size_t first) noexcept {
+    layer_ = layer;
+    first_ = first;
+    mass.begin_layer(layer);
+    const std::size_t length = choosers_ * rules_.count;
+    std::copy_n(chosen_[now_].begin() + static_cast<std::ptrdiff_t>(layer * length), length,
+                chosen_[1 - now_].begin() + static_cast<std::ptrdiff_t>(layer * length));
+    chosen_count_[1 - now_][layer] = chosen_count_[now_][layer];
+  }
+  /// Where the queries end, of those from t on, that look among the same units; at most n.
+  [[nodiscard]] std::size_t segment_end(std::size_t t, std::size_t n) const noexcept {
+    if (rules_.execution > 0) return std::min(n, (t / rules_.execution + 1) * rules_.execution);
+    const std::size_t tokens = first_ + t;
+    const unit_geometry& g = rules_.geometry;
+    const std::size_t next = g.sinks + g.window + (g.complete(tokens) + 1) * g.unit;  // tokens that complete one more
+    return std::min(n, t + (next - tokens));
+  }
+  /// Units that query t looks among.
+  [[nodiscard]] std::size_t available(std::size_t t) const noexcept {
+    if (rules_.execution > 0) t = t / (rules_.execution * rules_.frozen) * (rules_.execution * rules_.frozen);
+    return rules_.geometry.complete(first_ + t);
+  }
+
+  /// Chooses for the queries first, ... first + count - 1, all of one segment, and lists what they read; begins: the segment
+  /// begins with them. turn(t, head, row) turns a query to the distance of what is retrieved; `end`: where the segment ends.
+  template <class Turn>
+  void choose(std::size_t first, std::size_t count, std::size_t begin, std::size_t end, const resident_tokens& tokens,
+              position first_position, const Turn& turn) {
+    const std::size_t units = available(first);
+    spans_taken_ = 0;
+    for (std::size_t t = first; t < first + count; ++t) {
+      if (units <= rules_.count) {
+        choose_all(units);
+      } else if (rules_.execution > 0) {
+        if (t == begin) look_up_mean(begin, end, units, turn);
+      } else if ((first_ + t) % rules_.every == 0) {
+        look_up_mean(t, t + 1, units, turn);
+      }
+      const bool doubles = rules_.pending == pending_mask::authors;
+      for (std::size_t c = 0; c < choosers_; ++c) {
+        std::span<const key_span>& reads = reads_[(t - first) * choosers_ + c];
+        if (t > first && rules_.execution > 0 && !doubles) {
+          reads = reads_[c];
+        } else {
+          reads = list(c, t, end, tokens, first_position);
+        }
+      }
+    }
+  }
+  /// What they read of units, [queries][choosers].
+  [[nodiscard]] std::span<const std::span<const key_span>> reads() const noexcept { return reads_; }
+
+  /// Represents the units that the queries from .. to - 1 of the step completed; raw_lane_of(kv_head) reads raw keys.
+  template <class LaneOf>
+  void represent(std::size_t from, std::size_t to, const resident_tokens& tokens, position first_position,
+                 const LaneOf& raw_lane_of) {
+    const unit_geometry& g = rules_.geometry;
+    for (std::size_t unit = g.complete(first_ + from); unit < g.complete(first_ + to); ++unit) {
+      find_slots(unit, tokens, first_position);
+      for (std::size_t head = 0; head < shape_.query_heads; ++head) {
+        const std::span<const float> sums = mass.open(head);
+        const auto lane = raw_lane_of(head / shape_.group());
+        for (std::size_t token = 0; token < g.unit; ++token) {
+          masses_[token] = unit_slots_[token] == nowhere ? 0.0F : sums[kvkeep::index(unit_slots_[token])];
+        }
+        index.represent(
+            layer_, unit, head, masses_, [&](std::size_t token) { return unit_slots_[token] != nowhere; },
+            [&](std::size_t token, std::span<float> row) { lane.copy_key(unit_slots_[token], row); }, row_);
+      }
+    }
+  }
+
+  // What is committed; `tokens` of the stream there are then.
+
+  void commit(std::size_t tokens) noexcept {
+    complete_ = rules_.geometry.complete(tokens);
+    mass.commit();
+    now_ = 1 - now_;
+  }
+  /// Files a token that leaves the cache's slots: copy(from, to) copies its rows. Tokens come in the order of the stream.
+  template <class Copy>
+  void file(std::size_t number, slot from, const Copy& copy) {
+    const std::size_t place = number - rules_.geometry.sinks;
+    const std::size_t unit = place / rules_.geometry.unit;
+    const std::size_t token = place % rules_.geometry.unit;
+    copy(from, filed_slot(unit, token));
+    filed_rows_[unit * rules_.unit_blocks() + token / block_tokens] |=
+        static_cast<std::uint16_t>(1U << token % block_tokens);
+    ++filed_tokens_[unit];
+    mass.drop(from);
+  }
+  /// All is filed that the last decision of a step of n tokens, the first with this stream number, found complete.
+  void set_filed_after(std::size_t first, std::size_t n) noexcept {
+    const std::size_t last = rules_.execution > 0 ? (n - 1) / rules_.execution * rules_.execution : n - 1;
+    filed_ = rules_.geometry.complete(first + last);
+  }
+  /// Forgets the filed tokens with stream numbers first <= number < last.
+  void erase(std::size_t first, std::size_t last) noexcept {
+    const unit_geometry& g = rules_.geometry;
+    const std::size_t end = std::min(last, g.first_of(filed_));
+    for (std::size_t number = std::max(first, g.sinks); number < end; ++number) {
+      const std::size_t unit = (number - g.sinks) / g.unit;
+      const std::size_t token = (number - g.sinks) % g.unit;
+      std::uint16_t& rows = filed_rows_[unit * rules_.unit_blocks() + token / block_tokens];
+      const auto bit = static_cast<std::uint16_t>(1U << token % block_tokens);
+      if ((rows & bit) == 0) continue;
+      rows = static_cast<std::uint16_t>(rows & ~bit);
+      --filed_tokens_[unit];
+    }
+  }
+
+  window_mass mass{};
+  unit_index index{};
+
+ private:
+  static constexpr slot nowhere = static_cast<slot>(~std::uint32_t{0});
+
+  /// Spans of one chooser and query, at most.
+  [[nodiscard]] std::size_t most_spans() const noexcept { return blocks_ + rules_.count * rules_.unit_blocks(); }
+  /// Whether anything is left of a unit; those that are not filed yet are taken to be whole.
+  [[nodiscard]] bool live(std::size_t unit) const noexcept { return unit >= filed_ || filed_tokens_[unit] > 0; }
+  [[nodiscard]] std::span<std::uint32_t> choice_of(std::size_t chooser) const noexcept {
+    return chosen_[1 - now_].subspan((layer_ * choosers_ + chooser) * rules_.count, rules_.count);
+  }
+  void choose_all(std::size_t units) noexcept {
+    for (std::size_t c = 0; c < choosers_; ++c) {
+      for (std::size_t u = 0; u < units; ++u) choice_of(c)[u] = static_cast<std::uint32_t>(u);
+    }
+    chosen_count_[1 - now_][layer_] = static_cast<std::uint32_t>(units);
+  }
+  /// Looks up for the mean of the queries begin .. end - 1.
+  template <class Turn>
+  void look_up_mean(std::size_t begin, std::size_t end, std::size_t units, const Turn& turn) {
+    std::fill(turned_.begin(), turned_.end(), 0.0F);
+    for (std::size_t head = 0; head < shape_.query_heads; ++head) {
+      const std::span<float> sum = turned_.subspan(head * shape_.head_dim, shape_.head_dim);
+      for (std::size_t t = begin; t < end; ++t) {
+        turn(t, head, row_);
+        for (std::size_t c = 0; c < sum.size(); ++c) sum[c] += row_[c];
+      }
+      for (float& x : sum) x /= static_cast<float>(end - begin);
+    }
+    for (std::size_t c = 0; c < choosers_; ++c) {
+      const auto best =
+          index.look_up(layer_, c, turned_.data(), units, rules_.count, [&](std::size_t u) { return live(u); });
+      std::copy(best.begin(), best.end(), choice_of(c).begin());
+    }
+    chosen_count_[1 - now_][layer_] = static_cast<std::uint32_t>(rules_.count);
+  }
+  /// Lists the slots of what a chooser's query t reads besides the cache's view, by block.
+  std::span<const key_span> list(std::size_t chooser, std::size_t t, std::size_t end, const resident_tokens& tokens,
+                                 position first_position) {
+    const unit_geometry& g = rules_.geometry;
+    const std::span<std::uint32_t> units = sorted_.first(chosen_count_[1 - now_][layer_]);
+    std::copy_n(choice_of(chooser).begin(), units.size(), units.begin());
+    std::sort(units.begin(), units.end());
+    std::size_t touched = 0;
+    const auto add_resident = [&](position from, position to) {
+      for (std::size_t i = tokens.find(from); i < tokens.slots.size() && tokens.position_of(i) < to; ++i) {
+        const std::size_t s = kvkeep::index(tokens.slots[i]);
+        if (rows_[s / block_tokens] == 0) touched_[touched++] = static_cast<std::uint32_t>(s / block_tokens);
+        rows_[s / block_tokens] |= 1U << s % block_tokens;
+      }
+    };
+    for (const std::uint32_t unit : units) {
+      if (unit < filed_) continue;
+      const auto begin = first_position + static_cast<position>(g.first_of(unit));
+      add_resident(begin, begin + static_cast<position>(g.unit));
+    }
+    if (rules_.pending == pending_mask::authors) {
+      // Those that this query has in its window, and the last query of its block has not.
+      const auto query = first_position + static_cast<position>(first_ + t);
+      const auto last = first_position + static_cast<position>(first_ + end - 1);
+      const auto window = static_cast<position>(g.window);
+      const auto unfiled_from = first_position + static_cast<position>(g.first_of(available_now(t)));
+      const position sinks_end = first_position + static_cast<position>(g.sinks);
+      add_resident(std::max(first_position, query - window + 1), std::min(sinks_end, last - window + 1));
+      add_resident(std::max(unfiled_from, query - window + 1), last - window + 1);
+    }
+    std::sort(touched_.begin(), touched_.begin() + static_cast<std::ptrdiff_t>(touched));
+    const std::span<key_span> all = spans_.subspan(spans_taken_, most_spans());
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < touched; ++i) {
+      all[count++] = {rules_.distance, touched_[i], rows_[touched_[i]], true};
+      rows_[touched_[i]] = 0;
+    }
+    for (const std::uint32_t unit : units) {
+      if (unit >= filed_) continue;
+      for (std::size_t b = 0; b < rules_.unit_blocks(); ++b) {
+        const std::size_t block = unit * rules_.unit_blocks() + b;
+        if (filed_rows_[block] == 0) continue;
+        all[count++] = {rules_.distance, static_cast<std::uint32_t>(blocks_ + block), filed_rows_[block], true};
+      }
+    }
+    spans_taken_ += count;
+    return all.first(count);
+  }
+  /// Units whose tokens the block of query t no longer finds among the unfiled.
+  [[nodiscard]] std::size_t available_now(std::size_t t) const noexcept {
+    if (rules_.execution > 0) t = t / rules_.execution * rules_.execution;
+    return rules_.geometry.complete(first_ + t);
+  }
+  /// Fills unit_slots_ with the slots of a unit's tokens, by their place in it.
+  void find_slots(std::size_t unit, const resident_tokens& tokens, position first_position) {
+    std::fill(unit_slots_.begin(), unit_slots_.end(), nowhere);
+    const auto begin = first_position + static_cast<position>(rules_.geometry.first_of(unit));
+    const position last = begin + static_cast<position>(rules_.geometry.unit);
+    for (std::size_t i = tokens.find(begin); i < tokens.slots.size() && tokens.position_of(i) < last; ++i) {
+      unit_slots_[static_cast<std::size_t>(tokens.position_of(i) - begin)] = tokens.slots[i];
+    }
+  }
+
+  unit_memory_rules rules_;
+  model_shape shape_;
+  evidence_shape evidence_{};
+  std::size_t choosers_ = 1;
+  std::size_t blocks_ = 0;  // of the cache's own slots
+  std::size_t complete_ = 0;
+  std::size_t filed_ = 0;
+  std::size_t layer_ = 0;  // that is open
+  std::size_t first_ = 0;  // stream number of the step's first token
+  std::size_t now_ = 0;    // which of two is committed
+  std::size_t spans_taken_ = 0;
+
+  std::span<std::uint16_t> filed_rows_;         // [units][unit blocks]: rows that are there
+  std::span<std::uint32_t> filed_tokens_;       // [units]: how many
+  std::span<std::uint32_t> chosen_[2];          // [layers][choosers][count]
+  std::span<std::uint32_t> chosen_count_[2];    // [layers]
+  std::span<float> turned_;                     // [query_heads][head_dim]
+  std::span<std::uint32_t> sorted_;             // [count]
+  std::span<std::uint32_t> rows_;               // [blocks], all 0 between calls
+  std::span<std::uint32_t> touched_;            // [blocks]
+  std::span<key_span> spans_;                   // [queries][choosers][most_spans()]
+  std::span<std::span<const key_span>> reads_;  // [queries][choosers]
+  std::span<float> masses_;                     // [unit]
+  std::span<slot> unit_slots_;                  // [unit]
+  std::span<float> row_;                        // [head_dim]
+};
+
+/// The memory of a cache whose policy retrieves no units.
+struct no_memory {
+  no_memory() = default;
+};
+
+}  // namespace detail
+KVKEEP_NAMESPACE_END
+
+#endif

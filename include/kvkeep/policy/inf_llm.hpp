@@ -1,0 +1,129 @@
+// inf_llm: sinks, a window, and a memory of units of which every query reads the few that matter to it.
+//
+// Source: Xiao, Zhang, Han, Xiao, Lin, Zhang, Liu, Sun, "InfLLM: Training-Free Long-Context Extrapolation for LLMs with an
+// Efficient Context Memory", NeurIPS 2024, arXiv 2402.04617; code thunlp/InfLLM at 12b7079.
+#ifndef KVKEEP_POLICY_INF_LLM_HPP
+#define KVKEEP_POLICY_INF_LLM_HPP
+
+#include "kvkeep/policy/parameter.hpp"
+#include "kvkeep/policy/policy.hpp"
+#include "kvkeep/policy/retain/keep.hpp"
+#include "kvkeep/policy/retain/sinks.hpp"
+#include "kvkeep/policy/retain/unfiled.hpp"
+#include "kvkeep/policy/select/retrieve_blocks.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+
+/// Query i reads the sinks, the `window` newest tokens, itself included, at their distances, what has left the window and
+/// fills no unit yet, and `count` units; everything behind the window at distance window - 1. Chunk-invariant, up to rounding
+/// of what decides representatives.
+struct inf_llm {
+  std::size_t sinks = 128;          ///< first tokens, always read (n_init)
+  std::size_t window = 4096;        ///< newest tokens, the query included, >= 1 (n_local; 2048 for Vicuna and MiniCPM)
+  std::size_t block_size = 128;     ///< tokens of a unit, >= 1
+  std::size_t count = 16;           ///< units that a query reads, >= 1 (topk; 96 and 32 in the paper's tables)
+  std::size_t representatives = 4;  ///< tokens that represent a unit, 1 .. block_size (repr_topk)
+  std::size_t every = 1;            ///< a lookup at stream positions that are multiples of this, >= 1
+  std::size_t max_tokens = 0;       ///< of the stream, >= 1; no default: memory is taken for all of them
+  chosen_by chooses = chosen_by::layer;                            ///< who chooses units
+  representative_score by = representative_score::attention_mass;  ///< what makes a token a representative
+
+  static constexpr std::string_view name = "inf_llm";
+  static constexpr std::string_view idea =
+      "keeps sinks and the newest tokens and files the rest in units, of which a query reads those that matter to it";
+  static constexpr std::array<std::pair<std::string_view, chosen_by>, 3> choosers{
+      {{"layer", chosen_by::layer}, {"kv_head", chosen_by::kv_head}, {"query_head", chosen_by::query_head}}};
+  static constexpr std::array<std::pair<std::string_view, representative_score>, 2> scores{
+      {{"attention_mass", representative_score::attention_mass}, {"dot_product", representative_score::dot_product}}};
+  [[nodiscard]] static constexpr auto parameters() {
+    return std::tuple{
+        token_parameter<inf_llm>{"sinks", &inf_llm::sinks, 0, "first tokens, always read"},
+        token_parameter<inf_llm>{"window", &inf_llm::window, 1, "newest tokens, the query included"},
+        token_parameter<inf_llm>{"block_size", &inf_llm::block_size, 1, "tokens of a unit"},
+        token_parameter<inf_llm>{"count", &inf_llm::count, 1, "units that a query reads"},
+        token_parameter<inf_llm>{"representatives", &inf_llm::representatives, 1, "tokens that represent a unit"},
+        token_parameter<inf_llm>{"every", &inf_llm::every, 1, "tokens from one lookup to the next"},
+        token_parameter<inf_llm>{"max_tokens", &inf_llm::max_tokens, 1, "tokens that fit; a longer stream is an error"},
+        choice_parameter<inf_llm, chosen_by, 3>{"chooses", &inf_llm::chooses, choosers, "who chooses units"},
+        choice_parameter<inf_llm, representative_score, 2>{"by", &inf_llm::by, scores,
+                                                           "what makes a token a representative"}};
+  }
+  [[nodiscard]] result<void> check() const {
+    if (auto ok = kvkeep::check_parameters(*this); !ok) return ok;
+    if (representatives <= block_size) return {};
+    return detail::bad_argument("representatives", representatives, fmt::format("1 .. block_size = {}", block_size));
+  }
+  [[nodiscard]] constexpr auto rules() const {
+    return policy{keep{kvkeep::sinks{sinks}, unfiled{{sinks, window, block_size}}},
+                  retrieve_blocks<>{count, representatives, max_tokens, chooses, by, {every}},
+                  beyond{window, window - 1}, each_token{}};
+  }
+
+  struct published;
+};
+
+/// The authors' code: a step is cut into execution blocks from its begin, whose mean query looks units up and which read the
+/// units that were complete before they began. With pending_mask::authors also its double counting, in blocks of several
+/// tokens, of what leaves the window while the block is processed. Not chunk-invariant.
+struct inf_llm::published {
+  std::size_t n_init = 128;
+  std::size_t n_local = 4096;
+  std::size_t block_size = 128;
+  std::size_t topk = 16;
+  std::size_t repr_topk = 4;
+  std::size_t exc_block_size = 512;  ///< 1 .. n_local
+  std::size_t chunk_topk_blocks =
+      1;  ///< execution blocks of a step that look among the same units (chunk_topk_calc / exc)
+  std::size_t max_tokens = 0;
+  chosen_by chooses = chosen_by::layer;  ///< query_head is the authors' perhead
+  pending_mask pending = pending_mask::authors;
+
+  static constexpr std::string_view name = "inf_llm_published";
+  static constexpr std::string_view idea = "the authors' code of inf_llm: looks up once an execution block";
+  static constexpr std::array<std::pair<std::string_view, pending_mask>, 2> masks{
+      {{"authors", pending_mask::authors}, {"exact", pending_mask::exact}}};
+  [[nodiscard]] static constexpr auto parameters() {
+    return std::tuple{
+        token_parameter<published>{"n_init", &published::n_init, 0, "first tokens, always read"},
+        token_parameter<published>{"n_local", &published::n_local, 1, "newest tokens, the query included"},
+        token_parameter<published>{"block_size", &published::block_size, 1, "tokens of a unit"},
+        token_parameter<published>{"topk", &published::topk, 1, "units that a query reads"},
+        token_parameter<published>{"repr_topk", &published::repr_topk, 1, "tokens that represent a unit"},
+        token_parameter<published>{"exc_block_size", &published::exc_block_size, 1, "tokens of an execution block"},
+        token_parameter<published>{"chunk_topk_blocks", &published::chunk_topk_blocks, 1,
+                                   "execution blocks of a step that look among the same units"},
+        token_parameter<published>{"max_tokens", &published::max_tokens, 1,
+                                   "tokens that fit; a longer stream is an error"},
+        choice_parameter<published, chosen_by, 3>{"chooses", &published::chooses, inf_llm::choosers,
+                                                  "who chooses units"},
+        choice_parameter<published, pending_mask, 2>{"pending", &published::pending, masks,
+                                                     "whether tokens that leave the window are counted once"}};
+  }
+  [[nodiscard]] result<void> check() const {
+    if (auto ok = kvkeep::check_parameters(*this); !ok) return ok;
+    if (repr_topk > block_size) {
+      return detail::bad_argument("repr_topk", repr_topk, fmt::format("1 .. block_size = {}", block_size));
+    }
+    if (exc_block_size > n_local) {
+      return detail::bad_argument("exc_block_size", exc_block_size, fmt::format("1 .. n_local = {}", n_local));
+    }
+    return {};
+  }
+  [[nodiscard]] constexpr auto rules() const {
+    using select = retrieve_blocks<lookup::execution_block>;
+    return policy{keep{kvkeep::sinks{n_init}, unfiled{{n_init, n_local, block_size}, exc_block_size}},
+                  select{topk,
+                         repr_topk,
+                         max_tokens,
+                         chooses,
+                         representative_score::attention_mass,
+                         {exc_block_size, chunk_topk_blocks, pending}},
+                  beyond{n_local, n_local - 1}, each_block{exc_block_size}};
+  }
+};
+
+static_assert(policy_like<inf_llm> && policy_like<inf_llm::published>);
+
+KVKEEP_NAMESPACE_END
+
+#endif

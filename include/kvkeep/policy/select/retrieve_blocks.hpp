@@ -1,0 +1,84 @@
+// retrieve_blocks: of the memory units that lie behind the window, those that matter most to a query.
+//
+// Idea: what has left the window is filed in units of some tokens. A unit is represented by the keys of the few of its tokens
+// that got most attention while they were in the window; a query looks up the units whose representatives it would attend to
+// most, and reads those whole.
+// Source: Xiao et al., "InfLLM", NeurIPS 2024, arXiv 2402.04617, section 3.2; code thunlp/InfLLM at 12b7079.
+#ifndef KVKEEP_POLICY_SELECT_RETRIEVE_BLOCKS_HPP
+#define KVKEEP_POLICY_SELECT_RETRIEVE_BLOCKS_HPP
+
+#include <concepts>
+
+#include "kvkeep/policy/policy.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+
+/// Who chooses units.
+enum class chosen_by : std::uint8_t {
+  layer,       ///< all heads of a layer together, by the sum of their scores
+  kv_head,     ///< the query heads of each kv head
+  query_head,  ///< each query head; reads units that other heads of its kv head do not
+};
+
+/// What makes a token represent its unit.
+enum class representative_score : std::uint8_t {
+  attention_mass,  ///< softmax weights summed over the queries that had it in their window, itself included (the authors' code)
+  dot_product,  ///< scores summed over the queries that had it in their window, but its own (the paper)
+};
+
+/// Which tokens between window and units a query reads.
+enum class pending_mask : std::uint8_t {
+  exact,    ///< those that have left its window: every token is read at most once
+  authors,  ///< those that will have left the window when its execution block ends, so that some are read twice
+};
+
+/// When units are looked up.
+namespace lookup {
+
+/// By the queries at multiples of `queries` in the stream, each alone; what it chose serves until the next. Chunk-invariant.
+struct every {
+  std::size_t queries = 1;  ///< >= 1
+};
+
+/// By the mean of the queries of an execution block: a step is cut into blocks of `size` from its begin. Units are filed
+/// between blocks, and what a query reads depends on later queries of its block: not chunk-invariant. The authors' code.
+struct execution_block {
+  std::size_t size = 512;                      ///< queries, >= 1
+  std::size_t frozen = 1;                      ///< blocks of a step that look among the same units, >= 1
+  pending_mask pending = pending_mask::exact;  ///< of queries that are not the last of their block
+};
+
+}  // namespace lookup
+
+/// Every query reads, besides what is not filed yet, `count` units: of those that are complete the best by the dot product of
+/// the query, at the distance of what lies behind the window, with a unit's representative: the mean of the raw keys of its
+/// `representatives` best tokens, chosen by each query head. Ties: the older unit, the older token. Where there are no more
+/// than `count` units, all are read. Needs unfiled and sinks as its retain rules, and beyond as its distance.
+template <class Lookup = lookup::every>
+struct retrieve_blocks {
+  std::size_t count = 16;           ///< units, >= 1; published default 16
+  std::size_t representatives = 4;  ///< tokens, >= 1; published default 4
+  std::size_t max_tokens = 0;       ///< of the stream, >= 1; no default: memory is taken for all of them
+  chosen_by chooses = chosen_by::layer;
+  representative_score by = representative_score::attention_mass;
+  Lookup looks_up{};
+
+  using lookup_type = Lookup;
+  static constexpr bool has_units = true;
+
+  [[nodiscard]] result<void> check() const {
+    if (auto ok = detail::check_tokens("count", count, 1); !ok) return ok;
+    if (auto ok = detail::check_tokens("representatives", representatives, 1); !ok) return ok;
+    if (auto ok = detail::check_tokens("max_tokens", max_tokens, 1); !ok) return ok;
+    if constexpr (std::same_as<Lookup, lookup::every>) {
+      return detail::check_tokens("looks_up.queries", looks_up.queries, 1);
+    } else {
+      if (auto ok = detail::check_tokens("looks_up.size", looks_up.size, 1); !ok) return ok;
+      return detail::check_tokens("looks_up.frozen", looks_up.frozen, 1);
+    }
+  }
+};
+
+KVKEEP_NAMESPACE_END
+
+#endif
