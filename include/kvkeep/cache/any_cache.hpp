@@ -25,7 +25,7 @@ class cache_interface {
   cache_interface& operator=(const cache_interface&) = delete;
   cache_interface& operator=(cache_interface&&) = delete;
   virtual ~cache_interface() = default;
-  [[nodiscard]] virtual result<void> begin(std::size_t n) = 0;
+  [[nodiscard]] virtual result<void> begin(std::size_t n, bool shortens) = 0;
   [[nodiscard]] virtual result<void> attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k,
                                             rows_view<const float> v, rows_view<float> out,
                                             const executor_ref& executor) = 0;
@@ -65,7 +65,7 @@ class cache_model final : public cache_interface {
     return bytes;
   }
 
-  result<void> begin(std::size_t n) override { return core_->begin(n); }
+  result<void> begin(std::size_t n, bool shortens) override { return core_->begin(n, shortens); }
   result<void> attend(std::size_t layer, rows_view<const float> q, rows_view<const float> k, rows_view<const float> v,
                       rows_view<float> out, const executor_ref& executor) override {
     return core_->attend(layer, q, k, v, out, executor);
@@ -112,10 +112,13 @@ class any_cache {
   explicit any_cache(std::unique_ptr<detail::cache_interface> cache) : cache_(std::move(cache)) {}
 
   [[nodiscard]] result<any_step> try_begin(std::size_t n) {
-    if (auto ok = cache_->begin(n); !ok) return ok.error();
+    if (auto ok = cache_->begin(n, false); !ok) return ok.error();
     return any_step(cache_.get());
   }
-  [[nodiscard]] result<any_step> try_begin(std::size_t n, may_shorten_t) { return try_begin(n); }
+  [[nodiscard]] result<any_step> try_begin(std::size_t n, may_shorten_t) {
+    if (auto ok = cache_->begin(n, true); !ok) return ok.error();
+    return any_step(cache_.get());
+  }
   [[nodiscard]] result<void> try_reserve(std::size_t n) { return cache_->reserve(n); }
   [[nodiscard]] result<void> try_erase(position first, position last) { return cache_->erase(first, last); }
   [[nodiscard]] result<void> try_end_turn() { return cache_->end_turn(); }
@@ -142,6 +145,7 @@ class any_cache {
 
 #if KVKEEP_EXCEPTIONS
   [[nodiscard]] any_step begin(std::size_t n) { return detail::unwrap(try_begin(n)); }
+  [[nodiscard]] any_step begin(std::size_t n, may_shorten_t tag) { return detail::unwrap(try_begin(n, tag)); }
   void reserve(std::size_t n) { detail::unwrap(try_reserve(n)); }
   void erase(position first, position last) { detail::unwrap(try_erase(first, last)); }
   void end_turn() { detail::unwrap(try_end_turn()); }

@@ -87,8 +87,12 @@ class cache {
     if (auto ok = core_->begin(n); !ok) return ok.error();
     return step(core_.get());
   }
-  /// The same, for a step that may be committed in part. Every policy that positions alone decide allows that anyway.
-  [[nodiscard]] result<step> try_begin(std::size_t n, may_shorten_t) { return try_begin(n); }
+  /// The same, for a step that may be committed in part. Every policy that positions alone decide allows that anyway; where
+  /// attention decides, n is at most cache_options::max_shortened, and a shortened commit attends its tokens once more.
+  [[nodiscard]] result<step> try_begin(std::size_t n, may_shorten_t) {
+    if (auto ok = core_->begin(n, true); !ok) return ok.error();
+    return step(core_.get());
+  }
 
   /// Makes room for n tokens that will come. See planner::try_reserve.
   [[nodiscard]] result<void> try_reserve(std::size_t n) { return core_->reserve(n); }

@@ -34,6 +34,9 @@ struct cache_options {
   std::size_t key_parts =
       1;  ///< parts into which the keys of a query are cut, to be attended at once and merged, 1 .. 1024;
           ///< outputs depend on it in their last bits, never on the number of workers
+  std::size_t max_shortened =
+      0;                    ///< tokens of a step begun with may_shorten, where attention decides what the policy does:
+                            ///< its queries are kept until commit, 0 .. max_step
   drop_listener on_drop{};  ///< told what was dropped and why
 };
 
@@ -104,11 +107,14 @@ class cache_core {
     return out;
   }
 
-  [[nodiscard]] result<void> begin(std::size_t n) {
+  /// shortens: fewer tokens than n may be committed.
+  [[nodiscard]] result<void> begin(std::size_t n, bool shortens = false) {
     if constexpr (retrieves) {
       if (auto ok = check_memory(n); !ok) return ok;
+      if (auto ok = check_shortened(n, shortens); !ok) return ok;
     }
     if (auto ok = plan.try_begin(n); !ok) return ok;
+    shortens_ = shortens;
     std::fill(attended_.begin(), attended_.end(), std::uint8_t{0});
     attention_.begin_step(plan.next_position(), n);
     built_unit_ = nothing;
@@ -146,12 +152,7 @@ class cache_core {
       }
     }
     if constexpr (retrieves) {
-      if (count > 0 && count < plan.step_tokens()) {
-        return make_error(
-            errc::unsupported, "commit",
-            fmt::format("commit({}) of a step of {} tokens: what represents a unit depends on all of them", count,
-                        plan.step_tokens()));
-      }
+      if (auto ok = shorten(count, evidence); !ok) return ok;
     }
     if (auto ok = plan.try_commit(count, evidence); !ok) return ok;
     if (count == 0) return {};
@@ -260,6 +261,7 @@ class cache_core {
     if (!turns_) plan.ignore_angles();
     max_step_ = options.max_step;
     workers_ = options.workers;
+    max_shortened_ = options.max_shortened;
   }
 
   [[nodiscard]] static memory_type make_memory(const planner_type& made, const model_shape& s) {
@@ -279,10 +281,20 @@ class cache_core {
   }
   /// An error where n more tokens would not fit the memory.
   [[nodiscard]] result<void> check_memory(std::size_t n) const;
-  /// Attends one layer's queries, whose rows are stored.
+  /// An error where a step of n tokens cannot be one that may be shortened.
+  [[nodiscard]] result<void> check_shortened(std::size_t n, bool shortens) const;
+  /// Makes the memory what it would be had only `count` tokens of the step come, if those are not all.
+  [[nodiscard]] result<void> shorten(std::size_t count, const commit_evidence& evidence);
+  /// Attends one layer's queries, the step's first ones, whose rows are stored.
   template <class Evidence>
   void attend_with_memory(std::size_t layer, rows_view<const float> q, rows_view<float> out,
                           const executor_ref& executor, Evidence& evidence);
+  /// The rows of a layer's queries, those that may be attended again.
+  [[nodiscard]] std::span<float> queries_of(std::size_t layer) const noexcept {
+    const std::size_t length = max_shortened_ * shape.query_heads * shape.head_dim;
+    return kept_queries_.subspan(layer * length, length);
+  }
+  void keep_queries(std::size_t layer, rows_view<const float> q) noexcept;
   /// Files what the plan dropped when n tokens were committed.
   void file(std::size_t n);
   void forget_dropped() noexcept;
@@ -349,13 +361,17 @@ class cache_core {
   std::size_t lanes_ = 1;
   std::size_t max_step_ = 0;
   std::size_t workers_ = 1;
-  bool turns_ = false;  // RoPE
+  std::size_t max_shortened_ = 0;
+  bool turns_ = false;     // RoPE
+  bool shortens_ = false;  // the open step
   std::size_t built_unit_ =
       nothing;  // whose views attention_ has: a step of few tokens builds them once for all layers
 
   arena memory_;
   std::span<std::uint8_t> attended_;  // [layers]
   std::span<float> key_row_;          // [head_dim]
+  std::span<float> kept_queries_;     // [layers][max_shortened][query_heads][head_dim], where attention decides
+  std::span<float> kept_outputs_;     // [max_shortened][query_heads][head_dim]: thrown away
 };
 
 }  // namespace detail

@@ -18,6 +18,9 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check(const model_shape& 
     return bad_argument("softcap", options.softcap, "finite and > 0, or 0 for none");
   }
   if (options.workers < 1 || options.workers > 1024) return bad_argument("workers", options.workers, "1 .. 1024");
+  if (options.max_shortened > options.max_step) {
+    return bad_argument("max_shortened", options.max_shortened, fmt::format("0 .. max_step = {}", options.max_step));
+  }
   if (options.key_parts < 1 || options.key_parts > 1024)
     return bad_argument("key_parts", options.key_parts, "1 .. 1024");
   if (!options.sink_logits.empty() && options.sink_logits.size() != shape.query_heads) {
@@ -69,6 +72,9 @@ void cache_core<Policy, KeyCodec, ValueCodec>::lay_out(arena& place) {
   if constexpr (retrieves) memory.lay_out(place, evidence_shape());
   attended_ = place.take<std::uint8_t>(shape.layers);
   key_row_ = place.take<float>(shape.head_dim);
+  const std::size_t kept = retrieves ? max_shortened_ * shape.query_heads * shape.head_dim : 0;
+  kept_queries_ = place.take<float>(shape.layers * kept);
+  kept_outputs_ = place.take<float>(kept);
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
@@ -124,6 +130,7 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend(std::size_t layer,
 
   store_rows(layer, k, v);
   if constexpr (retrieves) {
+    if (shortens_) keep_queries(layer, q);
     attend_with_memory(layer, q, out, executor, evidence);
     attended_[layer] = 1;
     return {};

@@ -9,11 +9,11 @@ KVKEEP_NAMESPACE_BEGIN
 namespace detail {
 
 /// What the caller wants to know of attention, and beside it the sums of the window, which raw keys have no part in.
-template <class Wanted, class Own>
+template <class Wanted, class Except>
 struct evidence_and_mass {
   Wanted& wanted;
   window_mass& mass;
-  Own own;  // own(query, kv_head): the slot of a query's own key
+  Except except;  // except(query, f): f(slot) for the slots that do not count for a query
 
   using wanted_record = decltype(std::declval<const Wanted&>().record(std::size_t{0}));
   struct record_type {
@@ -41,7 +41,7 @@ struct evidence_and_mass {
   void take(const record_type& record, std::size_t kv_head, std::size_t first,
             std::span<const softmax_state> states) noexcept {
     wanted.take(record.of_wanted, kv_head, first, states);
-    mass.take(record.of_window, kv_head, states, [&](std::size_t q) { return own(first + q, kv_head); });
+    mass.take(record.of_window, kv_head, states, [&](std::size_t q, const auto& f) { except(first + q, f); });
   }
   void take_states(std::size_t kv_head, std::size_t first, std::span<const softmax_state> states) noexcept {
     wanted.take_states(kv_head, first, states);
@@ -60,6 +60,50 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check_memory(std::size_t 
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
+result<void> cache_core<Policy, KeyCodec, ValueCodec>::check_shortened(std::size_t n, bool shortens) const {
+  if (!shortens || n <= 1) return {};
+  if (memory.rules().execution > 0) {
+    return make_error(
+        errc::unsupported, "may_shorten",
+        "may_shorten: queries of an execution block look up together, so that a step cannot be shortened");
+  }
+  if (n <= max_shortened_) return {};
+  return bad_argument("n", n, fmt::format("1 .. cache_options::max_shortened = {} with may_shorten", max_shortened_));
+}
+
+template <class Policy, codec KeyCodec, codec ValueCodec>
+void cache_core<Policy, KeyCodec, ValueCodec>::keep_queries(std::size_t layer, rows_view<const float> q) noexcept {
+  const std::size_t row = shape.query_heads * shape.head_dim;
+  const std::span<float> kept = queries_of(layer);
+  for (std::size_t t = 0; t < q.tokens() && kept.size() >= row; ++t) {
+    std::copy_n(q.row(t, 0), row, kept.begin() + static_cast<std::ptrdiff_t>(t * row));
+  }
+}
+
+template <class Policy, codec KeyCodec, codec ValueCodec>
+result<void> cache_core<Policy, KeyCodec, ValueCodec>::shorten(std::size_t count, const commit_evidence& evidence) {
+  const std::size_t n = plan.step_tokens();
+  if (count == 0 || count >= n) return {};
+  if (!shortens_) {
+    return make_error(
+        errc::unsupported, "commit",
+        fmt::format("commit({}) of a step of {} tokens: attention decides what this policy does, so begin(n, "
+                    "may_shorten) must say that the step may be shortened",
+                    count, n));
+  }
+  if (auto ok = plan.check_commit(count, evidence); !ok) return ok;
+  // What the tokens that are left did to the memory is found by attending them once more.
+  no_evidence_wanted nothing_wanted;
+  built_unit_ = nothing;
+  for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+    attend_with_memory(layer, {queries_of(layer).data(), count, shape.query_heads, shape.head_dim},
+                       {kept_outputs_.data(), count, shape.query_heads, shape.head_dim}, executor_ref{},
+                       nothing_wanted);
+  }
+  return {};
+}
+
+template <class Policy, codec KeyCodec, codec ValueCodec>
 template <class Evidence>
 void cache_core<Policy, KeyCodec, ValueCodec>::attend_with_memory(std::size_t layer, rows_view<const float> q,
                                                                   rows_view<float> out, const executor_ref& executor,
@@ -67,14 +111,21 @@ void cache_core<Policy, KeyCodec, ValueCodec>::attend_with_memory(std::size_t la
   const auto lane = [&](std::size_t head, bool raw) {
     return raw ? store.raw_view(lane_of(layer, head)) : store.view(lane_of(layer, head));
   };
-  const auto own = [&](std::size_t query, std::size_t) { return plan.new_slots(0)[query]; };
-  evidence_and_mass<Evidence, decltype(own)> all{evidence, memory.mass, own};
   const resident_tokens tokens{plan.step_slots(), plan.positions()};
+  const auto except = [&](std::size_t query, const auto& f) {
+    // A query's score for itself is no evidence; where nothing is turned, keys behind the window were observed as well.
+    if (memory.rules().by == representative_score::dot_product) f(plan.new_slots(0)[query]);
+    if (both_forms()) return;
+    const position window_begin =
+        plan.next_position() + static_cast<position>(query + 1) - static_cast<position>(memory.rules().geometry.window);
+    for (std::size_t i = 0; i < tokens.slots.size() && tokens.position_of(i) < window_begin; ++i) f(tokens.slots[i]);
+  };
+  evidence_and_mass<Evidence, decltype(except)> all{evidence, memory.mass, except};
   const position begin_of_stream = plan.first_position();
   const auto turn = [&](std::size_t t, std::size_t head, std::span<float> row) {
     attention_.turn_query(memory.rules().distance, {q.row(t, head), shape.head_dim}, row);
   };
-  const std::size_t n = plan.step_tokens();
+  const std::size_t n = q.tokens();
   memory.begin_layer(layer, number_of(plan.next_position()));
   for (std::size_t begin = 0; begin < n;) {
     const std::size_t end = memory.segment_end(begin, n);

@@ -114,6 +114,8 @@ class planner {
   /// surprisals missing, of the wrong number, NaN, below 0, or not asked for.
   [[nodiscard]] result<void> try_commit(std::size_t count, const commit_evidence& evidence = {});
   [[nodiscard]] result<void> try_commit(const commit_evidence& evidence = {}) { return try_commit(step_, evidence); }
+  /// The error that try_commit would give, if any; changes nothing.
+  [[nodiscard]] result<void> check_commit(std::size_t count, const commit_evidence& evidence) const;
   /// Ends the step as if it had never begun.
   void abort() noexcept;
 

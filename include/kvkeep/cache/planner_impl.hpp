@@ -151,6 +151,13 @@ result<void> planner<Policy>::check_evidence(std::size_t count, const commit_evi
 }
 
 template <class Policy>
+result<void> planner<Policy>::check_commit(std::size_t count, const commit_evidence& evidence) const {
+  if (!open()) return detail::make_error(errc::wrong_state, "commit", "commit without an open step");
+  if (count > step_) return detail::bad_argument("count", count, fmt::format("0 .. {}, the step's tokens", step_));
+  return check_evidence(count, evidence);
+}
+
+template <class Policy>
 result<void> planner<Policy>::try_commit(std::size_t count, const commit_evidence& evidence) {
   if (auto ok = commit_quietly(count, evidence); !ok) return ok;
   if (count > 0) tell(drop_reason::evicted);
@@ -159,9 +166,7 @@ result<void> planner<Policy>::try_commit(std::size_t count, const commit_evidenc
 
 template <class Policy>
 result<void> planner<Policy>::commit_quietly(std::size_t count, const commit_evidence& evidence) {
-  if (!open()) return detail::make_error(errc::wrong_state, "commit", "commit without an open step");
-  if (count > step_) return detail::bad_argument("count", count, fmt::format("0 .. {}, the step's tokens", step_));
-  if (auto ok = check_evidence(count, evidence); !ok) return ok;
+  if (auto ok = check_commit(count, evidence); !ok) return ok;
   if (count == 0) {
     abort();
     return {};

@@ -173,9 +173,9 @@ class block_memory {
       if (units <= rules_.count) {
         choose_all(units);
       } else if (rules_.execution > 0) {
-        if (t == begin) look_up_mean(begin, end, units, turn);
+        if (t == begin) look_up_mean(begin, end, units, tokens, first_position, turn);
       } else if ((first_ + t) % rules_.every == 0) {
-        look_up_mean(t, t + 1, units, turn);
+        look_up_mean(t, t + 1, units, tokens, first_position, turn);
       }
       const bool doubles = rules_.pending == pending_mask::authors;
       for (std::size_t c = 0; c < choosers_; ++c) {
@@ -258,8 +258,13 @@ class block_memory {
 
   /// Spans of one chooser and query, at most.
   [[nodiscard]] std::size_t most_spans() const noexcept { return blocks_ + rules_.count * rules_.unit_blocks(); }
-  /// Whether anything is left of a unit; those that are not filed yet are taken to be whole.
-  [[nodiscard]] bool live(std::size_t unit) const noexcept { return unit >= filed_ || filed_tokens_[unit] > 0; }
+  /// Whether anything is left of a unit.
+  [[nodiscard]] bool live(std::size_t unit, const resident_tokens& tokens, position first_position) const noexcept {
+    if (unit < filed_) return filed_tokens_[unit] > 0;
+    const auto begin = first_position + static_cast<position>(rules_.geometry.first_of(unit));
+    const std::size_t i = tokens.find(begin);
+    return i < tokens.slots.size() && tokens.position_of(i) < begin + static_cast<position>(rules_.geometry.unit);
+  }
   [[nodiscard]] std::span<std::uint32_t> choice_of(std::size_t chooser) const noexcept {
     return chosen_[1 - now_].subspan((layer_ * choosers_ + chooser) * rules_.count, rules_.count);
   }
@@ -271,7 +276,8 @@ class block_memory {
   }
   /// Looks up for the mean of the queries begin .. end - 1.
   template <class Turn>
-  void look_up_mean(std::size_t begin, std::size_t end, std::size_t units, const Turn& turn) {
+  void look_up_mean(std::size_t begin, std::size_t end, std::size_t units, const resident_tokens& tokens,
+                    position first_position, const Turn& turn) {
     std::fill(turned_.begin(), turned_.end(), 0.0F);
     for (std::size_t head = 0; head < shape_.query_heads; ++head) {
       const std::span<float> sum = turned_.subspan(head * shape_.head_dim, shape_.head_dim);
@@ -282,8 +288,8 @@ class block_memory {
       for (float& x : sum) x /= static_cast<float>(end - begin);
     }
     for (std::size_t c = 0; c < choosers_; ++c) {
-      const auto best =
-          index.look_up(layer_, c, turned_.data(), units, rules_.count, [&](std::size_t u) { return live(u); });
+      const auto best = index.look_up(layer_, c, turned_.data(), units, rules_.count,
+                                      [&](std::size_t u) { return live(u, tokens, first_position); });
       std::copy(best.begin(), best.end(), choice_of(c).begin());
     }
     chosen_count_[1 - now_][layer_] = static_cast<std::uint32_t>(rules_.count);

@@ -89,17 +89,14 @@ class window_mass {
     made.references = references_.subspan(region * rows * stride, rows * stride);
     return made;
   }
-  /// Adds what a region recorded of queries of a kv head, whose final states these are, [queries][group]; own(q) is the slot of
-  /// query q of them, whose score for itself is no evidence.
-  template <class Own>
-  void take(const record_type& record, std::size_t kv_head, std::span<const softmax_state> states, const Own& own) {
-    const bool scores = by_ == representative_score::dot_product;
+  /// Adds what a region recorded of queries of a kv head, whose final states these are, [queries][group]; except(q, f) calls
+  /// f(slot) for every slot of which the score or weight for query q of them is not to be counted.
+  template <class Except>
+  void take(const record_type& record, std::size_t kv_head, std::span<const softmax_state> states,
+            const Except& except) noexcept {
     for (std::size_t i = 0; i < states.size(); ++i) {
-      if (scores) {
-        record.weights_of(i)[index(own(i / record.group))] = 0.0F;
-      } else {
-        record.scale(i, states[i]);
-      }
+      if (by_ == representative_score::attention_mass) record.scale(i, states[i]);
+      except(i / record.group, [&](slot s) { record.weights_of(i)[index(s)] = 0.0F; });
       float* const sums = open_.data() + (kv_head * record.group + i % record.group) * shape_.slots;
       const float* const weights = record.weights_of(i);
       const float* const factors = record.references_of(i);
