@@ -49,6 +49,8 @@ set(KVKEEP_HEADERS
     include/kvkeep/detail/simd.hpp
     include/kvkeep/kvkeep.hpp
     include/kvkeep/memory/block_memory.hpp
+    include/kvkeep/memory/key_memory.hpp
+    include/kvkeep/memory/resident_tokens.hpp
     include/kvkeep/memory/unit_index.hpp
     include/kvkeep/memory/window_mass.hpp
     include/kvkeep/policy/dense.hpp
@@ -69,6 +71,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/policy/retain/sinks.hpp
     include/kvkeep/policy/retain/top.hpp
     include/kvkeep/policy/retain/unfiled.hpp
+    include/kvkeep/policy/select/middle_top_k.hpp
     include/kvkeep/policy/select/read_all.hpp
     include/kvkeep/policy/select/retrieve_blocks.hpp
     include/kvkeep/policy/sir_llm.hpp

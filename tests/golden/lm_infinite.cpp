@@ -89,14 +89,57 @@ positions seen_of(const std::vector<file_step>& steps) {
   return seen;
 }
 
+/// The optional middle top-k, in the steps of the file: only the last query of a step reads middle keys.
+report run_middle(const json& file, const attention_case& data) {
+  const json& params = field(file, "params");
+  const kvkeep::lm_infinite::middle policy{.sinks = count_field(params, "global_branch"),
+                                           .window = count_field(params, "local_branch"),
+                                           .limit_distance = count_field(params, "limit_distance"),
+                                           .count = count_field(params, "top_k_attention"),
+                                           .at = count_field(params, "top_k_insert_at"),
+                                           .first_layer = 0,
+                                           .rows = kvkeep::step_rows::last,
+                                           .max_tokens = data.tokens};
+  auto cache = kvkeep::make_cache(data.shape, policy, {.positions = data.encoding, .max_step = data.longest_step});
+  tally counted;
+  const std::size_t query_row = data.shape.query_heads * data.shape.head_dim;
+  const std::size_t kv_row = data.shape.kv_heads * data.shape.head_dim;
+  std::size_t next = 0;
+  std::size_t active = 0;
+  for (const json& step_of_file : list_field(file, "steps")) {
+    const std::size_t count = count_field(step_of_file, "token_count");
+    std::vector<float> out(count * query_row, std::nanf(""));
+    auto step = cache.begin(count);
+    step.attend(0, {data.q.data() + next * query_row, count, data.shape.query_heads, data.shape.head_dim},
+                {data.k.data() + next * kv_row, count, data.shape.kv_heads, data.shape.head_dim},
+                {data.v.data() + next * kv_row, count, data.shape.kv_heads, data.shape.head_dim},
+                {out.data(), count, data.shape.query_heads, data.shape.head_dim});
+    step.commit();
+    compare_outputs(data, next, count, out, counted);
+    next += count;
+    for (std::size_t head = 0; head < data.shape.query_heads; ++head) {
+      positions ours;
+      for (const std::uint32_t at : cache.memory().retrieved(0, head)) ours.push_back(to_position(at));
+      positions expected;
+      if (has(step_of_file, "topk_positions")) {
+        for (const json& at : field(step_of_file, "topk_positions").at(head)) {
+          expected.push_back(to_position(as_count(at, "topk_positions")));
+        }
+        ++active;
+      }
+      counted.same(fmt::format("middle keys of head {} at token {}", head, next - 1), ours, expected);
+    }
+  }
+  return {false, fmt::format("{} steps, {} lists of middle keys, max abs error {:.1e}",
+                             list_field(file, "steps").size(), active, counted.largest_error())};
+}
+
 }  // namespace
 
 report run_lm_infinite(const json& file) {
   const json& params = field(file, "params");
-  if (has(params, "top_k_attention")) {
-    return skip("top_k_attention: the optional middle top-k is a select rule that the library does not have yet");
-  }
   const attention_case data = load_attention_case(file);
+  if (has(params, "top_k_attention")) return run_middle(file, data);
   const std::size_t sinks = count_field(params, "global_branch");
   const std::size_t window = count_field(params, "local_branch");
   const std::size_t limit = count_field(params, "limit_distance");

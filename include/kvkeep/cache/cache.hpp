@@ -61,6 +61,22 @@ class unit_inspection {
   const Core* core_;
 };
 
+/// What a cache knows of the keys behind its window.
+template <class Core>
+class key_inspection {
+ public:
+  explicit key_inspection(const Core& core) noexcept : core_(&core) {}
+
+  /// The stream numbers of the keys that a query head read of them for the query that was attended last, best first. Valid until
+  /// the next attend. The layer and head must exist.
+  [[nodiscard]] std::span<const std::uint32_t> retrieved(std::size_t layer, std::size_t query_head) const noexcept {
+    return core_->memory.chosen(layer, query_head);
+  }
+
+ private:
+  const Core* core_;
+};
+
 template <class Policy, codec KeyCodec = f32, codec ValueCodec = f32>
 class cache {
   static_assert(detail::explain_policy<Policy>::value);
@@ -121,9 +137,14 @@ class cache {
   [[nodiscard]] std::size_t capacity(std::size_t unit = 0) const { return core_->plan.capacity(unit); }
   /// Blocks of 16 tokens in use by a unit.
   [[nodiscard]] std::size_t block_count(std::size_t unit = 0) const noexcept { return core_->plan.block_count(unit); }
-  /// What the cache knows of its memory units, where the policy retrieves some.
-  [[nodiscard]] unit_inspection<core_type> memory() const noexcept requires(core_type::retrieves) {
-    return unit_inspection<core_type>(*core_);
+  /// What the cache knows of what it retrieves, where the policy does.
+  [[nodiscard]] auto memory() const noexcept requires(core_type::retrieves) {
+    using memory_type = typename core_type::memory_type;
+    if constexpr (std::is_same_v<memory_type, detail::block_memory>) {
+      return unit_inspection<core_type>(*core_);
+    } else {
+      return key_inspection<core_type>(*core_);
+    }
   }
   /// What attention_evidence for this cache is made with.
   [[nodiscard]] kvkeep::evidence_shape evidence_shape() const noexcept { return core_->evidence_shape(); }

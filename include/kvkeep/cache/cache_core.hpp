@@ -17,6 +17,7 @@
 #include "kvkeep/codec/f32.hpp"
 #include "kvkeep/core/tensor.hpp"
 #include "kvkeep/memory/block_memory.hpp"
+#include "kvkeep/memory/key_memory.hpp"
 #include "kvkeep/storage/kv_store.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
@@ -58,7 +59,7 @@ class cache_core {
   using planner_type = planner<Policy>;
   /// Whether the policy files tokens in units and retrieves them.
   static constexpr bool retrieves = unit_select<typename planner_type::select_type>;
-  using memory_type = std::conditional_t<retrieves, block_memory, no_memory>;
+  using memory_type = typename memory_of<typename planner_type::select_type>::type;
 
   [[nodiscard]] static result<std::unique_ptr<cache_core>> try_make(const model_shape& shape, const Policy& policy,
                                                                     const cache_options& options) {
@@ -111,7 +112,9 @@ class cache_core {
   [[nodiscard]] result<void> begin(std::size_t n, bool shortens = false) {
     if constexpr (retrieves) {
       if (auto ok = check_memory(n); !ok) return ok;
-      if (auto ok = check_shortened(n, shortens); !ok) return ok;
+      if constexpr (memory_type::decided_by_attention) {
+        if (auto ok = check_shortened(n, shortens); !ok) return ok;
+      }
     }
     if (auto ok = plan.try_begin(n); !ok) return ok;
     shortens_ = shortens;
@@ -151,7 +154,7 @@ class cache_core {
             fmt::format("commit before layer {} of {} was attended", missing - attended_.begin(), shape.layers));
       }
     }
-    if constexpr (retrieves) {
+    if constexpr (memory_type::decided_by_attention) {
       if (auto ok = shorten(count, evidence); !ok) return ok;
     }
     if (auto ok = plan.try_commit(count, evidence); !ok) return ok;
@@ -266,14 +269,14 @@ class cache_core {
 
   [[nodiscard]] static memory_type make_memory(const planner_type& made, const model_shape& s) {
     if constexpr (retrieves) {
-      return block_memory(unit_rules_of(made.rules()), s);
+      return memory_type(made.rules(), s);
     } else {
       return {};
     }
   }
   /// Blocks of filed tokens.
   [[nodiscard]] std::size_t filed_blocks() const noexcept {
-    if constexpr (retrieves) return memory.rules().units() * memory.rules().unit_blocks();
+    if constexpr (retrieves) return memory.filed_blocks();
     return 0;
   }
   [[nodiscard]] std::size_t number_of(position at) const noexcept {

@@ -72,7 +72,7 @@ void cache_core<Policy, KeyCodec, ValueCodec>::lay_out(arena& place) {
   if constexpr (retrieves) memory.lay_out(place, evidence_shape());
   attended_ = place.take<std::uint8_t>(shape.layers);
   key_row_ = place.take<float>(shape.head_dim);
-  const std::size_t kept = retrieves ? max_shortened_ * shape.query_heads * shape.head_dim : 0;
+  const std::size_t kept = memory_type::decided_by_attention ? max_shortened_ * shape.query_heads * shape.head_dim : 0;
   kept_queries_ = place.take<float>(shape.layers * kept);
   kept_outputs_ = place.take<float>(kept);
 }
@@ -130,7 +130,9 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend(std::size_t layer,
 
   store_rows(layer, k, v);
   if constexpr (retrieves) {
-    if (shortens_) keep_queries(layer, q);
+    if constexpr (memory_type::decided_by_attention) {
+      if (shortens_) keep_queries(layer, q);
+    }
     attend_with_memory(layer, q, out, executor, evidence);
     attended_[layer] = 1;
     return {};
@@ -192,7 +194,7 @@ void cache_core<Policy, KeyCodec, ValueCodec>::settle() {
     }
   }
   if constexpr (retrieves) {
-    for (const token_move& m : plan.last().moves) memory.mass.move(m.from, m.to);
+    for (const token_move& m : plan.last().moves) memory.move(m.from, m.to);
   }
 }
 

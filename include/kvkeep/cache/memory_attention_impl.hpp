@@ -50,7 +50,7 @@ struct evidence_and_mass {
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
 result<void> cache_core<Policy, KeyCodec, ValueCodec>::check_memory(std::size_t n) const {
-  const std::size_t most = memory.rules().max_tokens;
+  const std::size_t most = memory.max_tokens();
   const std::size_t so_far = number_of(plan.next_position());
   const std::size_t room = most - std::min(most, so_far);
   if (n <= room) return {};
@@ -112,32 +112,41 @@ void cache_core<Policy, KeyCodec, ValueCodec>::attend_with_memory(std::size_t la
     return raw ? store.raw_view(lane_of(layer, head)) : store.view(lane_of(layer, head));
   };
   const resident_tokens tokens{plan.step_slots(), plan.positions()};
-  const auto except = [&](std::size_t query, const auto& f) {
-    // A query's score for itself is no evidence; where nothing is turned, keys behind the window were observed as well.
-    if (memory.rules().by == representative_score::dot_product) f(plan.new_slots(0)[query]);
-    if (both_forms()) return;
-    const position window_begin =
-        plan.next_position() + static_cast<position>(query + 1) - static_cast<position>(memory.rules().geometry.window);
-    for (std::size_t i = 0; i < tokens.slots.size() && tokens.position_of(i) < window_begin; ++i) f(tokens.slots[i]);
-  };
-  evidence_and_mass<Evidence, decltype(except)> all{evidence, memory.mass, except};
   const position begin_of_stream = plan.first_position();
   const auto turn = [&](std::size_t t, std::size_t head, std::span<float> row) {
-    attention_.turn_query(memory.rules().distance, {q.row(t, head), shape.head_dim}, row);
+    attention_.turn_query(memory.distance(), {q.row(t, head), shape.head_dim}, row);
   };
   const std::size_t n = q.tokens();
-  memory.begin_layer(layer, number_of(plan.next_position()));
-  for (std::size_t begin = 0; begin < n;) {
-    const std::size_t end = memory.segment_end(begin, n);
-    for (std::size_t t = begin; t < end; t += attention_.count()) {
-      build_views(0, t, end);
-      memory.choose(t, attention_.count(), begin, end, tokens, begin_of_stream, turn);
-      attention_.attend(0, shape.kv_heads, lane, q, out, executor, all,
-                        {memory.reads().data(), memory.choosers(), memory.rules().distance});
+  memory.begin_layer(layer, number_of(plan.next_position()), n);
+  const auto raw_lane = [&](std::size_t head) { return store.raw_view(lane_of(layer, head)); };
+  const auto attend_all = [&](auto& told) {
+    for (std::size_t begin = 0; begin < n;) {
+      const std::size_t end = memory.segment_end(begin, n);
+      for (std::size_t t = begin; t < end; t += attention_.count()) {
+        build_views(0, t, end);
+        memory.choose(t, attention_.count(), begin, end, tokens, begin_of_stream, turn, raw_lane);
+        attention_.attend(0, shape.kv_heads, lane, q, out, executor, told,
+                          {memory.reads().data(), memory.choosers(), memory.distance()});
+      }
+      if constexpr (memory_type::decided_by_attention) {
+        memory.represent(begin, end, tokens, begin_of_stream, raw_lane);
+      }
+      begin = end;
     }
-    memory.represent(begin, end, tokens, begin_of_stream,
-                     [&](std::size_t head) { return store.raw_view(lane_of(layer, head)); });
-    begin = end;
+  };
+  if constexpr (memory_type::decided_by_attention) {
+    const auto except = [&](std::size_t query, const auto& f) {
+      // A query's score for itself is no evidence; where nothing is turned, keys behind the window were observed as well.
+      if (memory.rules().by == representative_score::dot_product) f(plan.new_slots(0)[query]);
+      if (both_forms()) return;
+      const position window_begin = plan.next_position() + static_cast<position>(query + 1) -
+                                    static_cast<position>(memory.rules().geometry.window);
+      for (std::size_t i = 0; i < tokens.slots.size() && tokens.position_of(i) < window_begin; ++i) f(tokens.slots[i]);
+    };
+    evidence_and_mass<Evidence, decltype(except)> all{evidence, memory.mass, except};
+    attend_all(all);
+  } else {
+    attend_all(evidence);
   }
 }
 
@@ -154,7 +163,7 @@ void cache_core<Policy, KeyCodec, ValueCodec>::file(std::size_t n) {
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
 void cache_core<Policy, KeyCodec, ValueCodec>::forget_dropped() noexcept {
-  for (const token_drop& drop : plan.last().dropped) memory.mass.drop(drop.where);
+  for (const token_drop& drop : plan.last().dropped) memory.drop(drop.where);
 }
 
 }  // namespace detail

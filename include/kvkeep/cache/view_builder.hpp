@@ -33,6 +33,9 @@ class view_builder {
     kept_ = kept;
     first_position_ = first_position;
     storage_ = storage_of(distance_, kept_);
+    if constexpr (unit_select<Select>) {  // what is dropped from the window is read again, raw
+      storage_ = {.raw_from_age = static_cast<position>(distance_.window)};
+    }
     one_span_ = storage_.scattered;
   }
   void ignore_angles() noexcept { one_span_ = true; }

@@ -12,6 +12,7 @@
 #include <span>
 
 #include "kvkeep/attention/key_span.hpp"
+#include "kvkeep/memory/resident_tokens.hpp"
 #include "kvkeep/memory/unit_index.hpp"
 #include "kvkeep/memory/window_mass.hpp"
 #include "kvkeep/policy/retain/unfiled.hpp"
@@ -69,26 +70,16 @@ template <class Rules>
   return out;
 }
 
-/// The tokens in the slots of a cache within a step, by position.
-struct resident_tokens {
-  std::span<const slot> slots;   // oldest first
-  std::span<const position> at;  // stream position by slot
-
-  [[nodiscard]] position position_of(std::size_t i) const noexcept { return at[index(slots[i])]; }
-  /// The first whose position is not below p.
-  [[nodiscard]] std::size_t find(position p) const noexcept {
-    const auto found =
-        std::lower_bound(slots.begin(), slots.end(), p, [&](slot s, position wanted) { return at[index(s)] < wanted; });
-    return static_cast<std::size_t>(found - slots.begin());
-  }
-};
-
+/// The memory of retrieve_blocks.
 class block_memory {
  public:
-  block_memory(const unit_memory_rules& rules, const model_shape& shape) : rules_(rules), shape_(shape) {
-    choosers_ = rules.chooses == chosen_by::layer     ? 1
-                : rules.chooses == chosen_by::kv_head ? shape.kv_heads
-                                                      : shape.query_heads;
+  static constexpr bool decided_by_attention = true;
+
+  template <class Rules>
+  block_memory(const Rules& rules, const model_shape& shape) : rules_(unit_rules_of(rules)), shape_(shape) {
+    choosers_ = rules_.chooses == chosen_by::layer     ? 1
+                : rules_.chooses == chosen_by::kv_head ? shape.kv_heads
+                                                       : shape.query_heads;
   }
 
   /// evidence: as the cache's; blocks: of the cache's own slots.
@@ -123,6 +114,11 @@ class block_memory {
   }
 
   [[nodiscard]] const unit_memory_rules& rules() const noexcept { return rules_; }
+  [[nodiscard]] std::size_t max_tokens() const noexcept { return rules_.max_tokens; }
+  /// How far away everything seems that is retrieved.
+  [[nodiscard]] position distance() const noexcept { return rules_.distance; }
+  /// Blocks of 16 tokens for what is filed.
+  [[nodiscard]] std::size_t filed_blocks() const noexcept { return rules_.units() * rules_.unit_blocks(); }
   [[nodiscard]] std::size_t choosers() const noexcept { return choosers_; }
   /// Units that are complete after the last commit.
   [[nodiscard]] std::size_t complete() const noexcept { return complete_; }
@@ -139,7 +135,7 @@ class block_memory {
 
   // A layer of a step whose first token has stream number `first`.
 
-  void begin_layer(std::size_t layer, std::size_t first) noexcept {
+  void begin_layer(std::size_t layer, std::size_t first, std::size_t) noexcept {
     layer_ = layer;
     first_ = first;
     mass.begin_layer(layer);
@@ -164,9 +160,9 @@ class block_memory {
 
   /// Chooses for the queries first, ... first + count - 1, all of one segment, and lists what they read; begins: the segment
   /// begins with them. turn(t, head, row) turns a query to the distance of what is retrieved; `end`: where the segment ends.
-  template <class Turn>
+  template <class Turn, class LaneOf>
   void choose(std::size_t first, std::size_t count, std::size_t begin, std::size_t end, const resident_tokens& tokens,
-              position first_position, const Turn& turn) {
+              position first_position, const Turn& turn, const LaneOf&) {
     const std::size_t units = available(first);
     spans_taken_ = 0;
     for (std::size_t t = first; t < first + count; ++t) {
@@ -249,6 +245,9 @@ class block_memory {
       --filed_tokens_[unit];
     }
   }
+
+  void drop(slot s) noexcept { mass.drop(s); }
+  void move(slot from, slot to) noexcept { mass.move(from, to); }
 
   window_mass mass{};
   unit_index index{};
@@ -386,7 +385,17 @@ class block_memory {
 
 /// The memory of a cache whose policy retrieves no units.
 struct no_memory {
-  no_memory() = default;
+  static constexpr bool decided_by_attention = false;
+};
+
+/// The memory of a select rule.
+template <class Select>
+struct memory_of {
+  using type = no_memory;
+};
+template <class Lookup>
+struct memory_of<retrieve_blocks<Lookup>> {
+  using type = block_memory;
 };
 
 }  // namespace detail

@@ -286,6 +286,9 @@ struct explain_axes {
                 "kvkeep: a select rule must be read_all, retrieve_blocks or have `bool reads(position query, position "
                 "key) const`; see "
                 "kvkeep/policy/policy.hpp");
+  static_assert(!unit_select<std::remove_cvref_t<decltype(Rules::select)>> ||
+                    std::is_same_v<std::remove_cvref_t<decltype(Rules::distance)>, beyond>,
+                "kvkeep: a select rule that reads what was dropped from a window needs kvkeep::beyond as its distance");
   static_assert(
       !mentions_label<std::remove_cvref_t<decltype(Rules::select)>> ||
           has_label<std::remove_cvref_t<decltype(Rules::select)>>,

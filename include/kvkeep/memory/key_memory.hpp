@@ -1,0 +1,252 @@
+// key_memory: all keys that were dropped, and the search for those that a query head would attend to most.
+#ifndef KVKEEP_MEMORY_KEY_MEMORY_HPP
+#define KVKEEP_MEMORY_KEY_MEMORY_HPP
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+
+#include "kvkeep/attention/key_span.hpp"
+#include "kvkeep/attention/tile_pass.hpp"
+#include "kvkeep/core/arena.hpp"
+#include "kvkeep/core/top_k.hpp"
+#include "kvkeep/memory/block_memory.hpp"
+#include "kvkeep/memory/resident_tokens.hpp"
+#include "kvkeep/policy/select/middle_top_k.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+namespace detail {
+
+/// The memory of middle_top_k. A token that is dropped gets the row of its stream number, sinks apart.
+class key_memory {
+ public:
+  static constexpr bool decided_by_attention = false;
+
+  template <class Rules>
+  key_memory(const Rules& rules, const model_shape& shape)
+      : rule_(rules.select), window_(rules.distance.window), shape_(shape) {
+    std::apply(
+        [&](const auto&... rule) {
+          const auto take = [&](const auto& each) {
+            if constexpr (requires { each.unbounded_first(); }) sinks_ = each.unbounded_first();
+          };
+          (take(rule), ...);
+        },
+        rule_tuple<std::remove_cvref_t<decltype(rules.retain)>>::of(rules.retain));
+  }
+
+  void lay_out(arena& memory, const evidence_shape& evidence) {
+    blocks_ = evidence.slots / block_tokens;
+    const std::size_t rows = filed_blocks() * block_tokens + evidence.slots;
+    filed_rows_ = memory.take<std::uint16_t>(filed_blocks());
+    scores_ = memory.take<float>(shape_.group() * rows);
+    best_ = memory.take<std::uint32_t>(rule_.count);
+    scratch_ = memory.take<std::uint32_t>(top_k_scratch(rows));
+    chosen_ = memory.take<std::uint32_t>(shape_.layers * shape_.query_heads * rule_.count);
+    chosen_count_ = memory.take<std::uint32_t>(shape_.layers * shape_.query_heads);
+    turned_ = memory.take<float>(shape_.group() * shape_.head_dim);
+    spans_ = memory.take<key_span>(evidence.together * shape_.query_heads * rule_.count);
+    reads_ = memory.take<std::span<const key_span>>(evidence.together * shape_.query_heads);
+  }
+  void reset() noexcept {
+    filed_ = live_ = 0;
+    std::fill(filed_rows_.begin(), filed_rows_.end(), std::uint16_t{0});
+    std::fill(chosen_count_.begin(), chosen_count_.end(), 0U);
+  }
+
+  [[nodiscard]] std::size_t max_tokens() const noexcept { return rule_.max_tokens; }
+  [[nodiscard]] position distance() const noexcept { return static_cast<position>(rule_.at); }
+  [[nodiscard]] std::size_t choosers() const noexcept { return shape_.query_heads; }
+  [[nodiscard]] std::size_t filed_blocks() const noexcept {
+    return rule_.max_tokens < sinks_ ? 0 : (rule_.max_tokens - sinks_ + block_tokens - 1) / block_tokens;
+  }
+  [[nodiscard]] slot filed_slot(std::size_t number) const noexcept {
+    return to_slot(blocks_ * block_tokens + number - sinks_);
+  }
+  /// The stream numbers of what a query head read for the query that was attended last in a layer, best first.
+  [[nodiscard]] std::span<const std::uint32_t> chosen(std::size_t layer, std::size_t query_head) const noexcept {
+    const std::size_t at = layer * shape_.query_heads + query_head;
+    return chosen_.subspan(at * rule_.count, chosen_count_[at]);
+  }
+
+  void begin_layer(std::size_t layer, std::size_t first, std::size_t n) noexcept {
+    layer_ = layer;
+    first_ = first;
+    last_ = n - 1;
+  }
+  [[nodiscard]] static std::size_t segment_end(std::size_t, std::size_t n) noexcept { return n; }
+
+  /// Lists what the queries first .. first + count - 1 read; raw_lane_of(kv_head) has raw keys.
+  template <class Turn, class LaneOf>
+  void choose(std::size_t first, std::size_t count, std::size_t, std::size_t, const resident_tokens& tokens,
+              position first_position, const Turn& turn, const LaneOf& raw_lane_of) {
+    std::fill(reads_.begin(), reads_.end(), std::span<const key_span>{});
+    if (layer_ < rule_.first_layer || layer_ >= rule_.last_layer) return;
+    std::size_t taken = 0;
+    for (std::size_t t = first; t < first + count; ++t) {
+      if (rule_.rows == step_rows::last && t != last_) continue;
+      // Dropped in this step: still in slots of the cache.
+      const std::size_t begin = tokens.find(first_position + static_cast<position>(sinks_ + filed_));
+      const std::size_t seen = first_ + t + 1;
+      const std::size_t end =
+          seen <= window_ ? begin
+                          : std::max(begin, tokens.find(first_position + static_cast<position>(seen - window_)));
+      for (std::size_t h = 0; h < shape_.query_heads; ++h) chosen_count_[layer_ * shape_.query_heads + h] = 0;
+      if (live_ + (end - begin) < rule_.count) continue;
+      for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
+        score(t, head, tokens.slots.subspan(begin, end - begin), turn, raw_lane_of(head));
+        for (std::size_t g = 0; g < shape_.group(); ++g) {
+          const std::span<key_span> mine = spans_.subspan(taken, rule_.count);
+          const std::span<const key_span> read =
+              best(head * shape_.group() + g, tokens, begin, end, first_position, mine);
+          reads_[(t - first) * shape_.query_heads + head * shape_.group() + g] = read;
+          taken += read.size();
+        }
+      }
+    }
+  }
+  [[nodiscard]] std::span<const std::span<const key_span>> reads() const noexcept { return reads_; }
+
+  void commit(std::size_t) noexcept {}
+  /// Files a token that was dropped: copy(from, to) copies its rows.
+  template <class Copy>
+  void file(std::size_t number, slot from, const Copy& copy) {
+    if (number < sinks_) return;
+    copy(from, filed_slot(number));
+    const std::size_t row = number - sinks_;
+    filed_rows_[row / block_tokens] |= static_cast<std::uint16_t>(1U << row % block_tokens);
+    ++live_;
+  }
+  void set_filed_after(std::size_t first, std::size_t n) noexcept {
+    const std::size_t tokens = first + n;
+    filed_ = tokens > sinks_ + window_ ? tokens - sinks_ - window_ : 0;
+  }
+  void erase(std::size_t first, std::size_t last) noexcept {
+    for (std::size_t number = std::max(first, sinks_); number < std::min(last, sinks_ + filed_); ++number) {
+      std::uint16_t& rows = filed_rows_[(number - sinks_) / block_tokens];
+      const auto bit = static_cast<std::uint16_t>(1U << (number - sinks_) % block_tokens);
+      if ((rows & bit) == 0) continue;
+      rows = static_cast<std::uint16_t>(rows & ~bit);
+      --live_;
+    }
+  }
+  static void drop(slot) noexcept {}
+  static void move(slot, slot) noexcept {}
+
+ private:
+  [[nodiscard]] std::size_t filed_rows() const noexcept {
+    return (filed_ + block_tokens - 1) / block_tokens * block_tokens;
+  }
+  [[nodiscard]] std::span<float> scores_of(std::size_t g) const noexcept {
+    return scores_.subspan(g * (scores_.size() / shape_.group()), scores_.size() / shape_.group());
+  }
+  /// The scores of the query heads of a kv head: of the filed rows, then of those that were dropped in this step.
+  template <class Turn, class Lane>
+  void score(std::size_t t, std::size_t head, std::span<const slot> dropped, const Turn& turn, const Lane& lane) {
+    using key_codec = typename Lane::key_codec;
+    const std::size_t dim = shape_.head_dim;
+    const std::size_t group = shape_.group();
+    const std::size_t blocks = filed_rows() / block_tokens;
+    for (std::size_t g = 0; g < group; ++g) turn(t, head * group + g, turned_.subspan(g * dim, dim));
+    prefetch_window ahead;
+    ahead.spread(1);
+    for (std::size_t b = 0; b < blocks; ++b) {
+      if constexpr (key_codec::integer) {
+        for (std::size_t g = 0; g < group; ++g) {
+          lane.scores(turned_.subspan(g * dim, dim), to_slot((blocks_ + b) * block_tokens),
+                      scores_of(g).subspan(b * block_tokens, block_tokens));
+        }
+      } else {
+        const std::byte* const block = lane.key_block(blocks_ + b);
+        by_groups<rows_at_once>(group, [&]<std::size_t Rows>(std::size_t first) {
+          std::array<const float*, Rows> queries;
+          std::array<float*, Rows> scores;
+          for (std::size_t r = 0; r < Rows; ++r) {
+            queries[r] = turned_.data() + (first + r) * dim;
+            scores[r] = scores_of(first + r).data() + b * block_tokens;
+          }
+          score_blocks<key_codec, Rows, 1>(&block, dim, queries.data(), scores.data(), ahead);
+        });
+      }
+      if (filed_rows_[b] == 0xFFFFU) continue;
+      for (std::size_t r = 0; r < block_tokens; ++r) {
+        if ((filed_rows_[b] >> r & 1U) != 0) continue;
+        for (std::size_t g = 0; g < group; ++g)
+          scores_of(g)[b * block_tokens + r] = -std::numeric_limits<float>::infinity();
+      }
+    }
+    for (std::size_t i = 0; i < dropped.size(); ++i) {
+      for (std::size_t g = 0; g < group; ++g) {
+        lane.scores(turned_.subspan(g * dim, dim), dropped[i], scores_of(g).subspan(filed_rows() + i, 1));
+      }
+    }
+  }
+  /// The best keys of a query head as spans, by block; first .. last - 1 of the tokens are those dropped in this step.
+  std::span<const key_span> best(std::size_t query_head, const resident_tokens& tokens, std::size_t first,
+                                 std::size_t last, position first_position, std::span<key_span> out) {
+    const std::size_t rows = filed_rows();
+    const std::span<const float> scores = scores_of(query_head % shape_.group()).first(rows + (last - first));
+    const std::span<std::uint32_t> chosen = *try_top_k(scores, rule_.count, best_, scratch_);
+    std::sort(chosen.begin(), chosen.end(), [&](std::uint32_t a, std::uint32_t b) {
+      return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
+    });
+    const std::size_t at = layer_ * shape_.query_heads + query_head;
+    chosen_count_[at] = static_cast<std::uint32_t>(chosen.size());
+    std::size_t count = 0;
+    for (std::size_t k = 0; k < chosen.size(); ++k) {
+      const bool filed = chosen[k] < rows;
+      const std::size_t place = first + chosen[k] - rows;  // among the tokens, if it is not filed
+      chosen_[at * rule_.count + k] = static_cast<std::uint32_t>(
+          filed ? sinks_ + chosen[k] : static_cast<std::size_t>(tokens.position_of(place) - first_position));
+      add_slot(filed ? blocks_ * block_tokens + chosen[k] : kvkeep::index(tokens.slots[place]), out, count);
+    }
+    return out.first(count);
+  }
+  /// Adds a slot to the first `count` spans, which ascend by block.
+  void add_slot(std::size_t s, std::span<key_span> spans, std::size_t& count) const noexcept {
+    const auto block = static_cast<std::uint32_t>(s / block_tokens);
+    std::size_t i = count;
+    while (i > 0 && spans[i - 1].block > block) --i;
+    if (i > 0 && spans[i - 1].block == block) {
+      spans[i - 1].mask |= 1U << s % block_tokens;
+      return;
+    }
+    const auto at = [&](std::size_t k) { return spans.begin() + static_cast<std::ptrdiff_t>(k); };
+    std::copy_backward(at(i), at(count), at(count + 1));
+    spans[i] = {distance(), block, 1U << s % block_tokens, true};
+    ++count;
+  }
+
+  middle_top_k rule_;
+  std::size_t sinks_ = 0;
+  std::size_t window_ = 1;
+  model_shape shape_;
+  std::size_t blocks_ = 0;  // of the cache's own slots
+  std::size_t filed_ = 0;   // tokens behind the sinks that were dropped, erased ones too
+  std::size_t live_ = 0;    // of them, those that are there
+  std::size_t layer_ = 0;
+  std::size_t first_ = 0;  // stream number of the step's first token
+  std::size_t last_ = 0;   // query of the step
+
+  std::span<std::uint16_t> filed_rows_;  // [filed blocks]: rows that are there
+  std::span<float> scores_;              // [group][filed rows and slots]
+  std::span<std::uint32_t> best_;        // [count]
+  std::span<std::uint32_t> scratch_;
+  std::span<std::uint32_t> chosen_;             // [layers][query_heads][count]: stream numbers
+  std::span<std::uint32_t> chosen_count_;       // [layers][query_heads]
+  std::span<float> turned_;                     // [group][head_dim]
+  std::span<key_span> spans_;                   // [queries][query_heads][count]
+  std::span<std::span<const key_span>> reads_;  // [queries][query_heads]
+};
+
+template <>
+struct memory_of<middle_top_k> {
+  using type = key_memory;
+};
+
+}  // namespace detail
+KVKEEP_NAMESPACE_END
+
+#endif
