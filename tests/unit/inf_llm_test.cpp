@@ -34,12 +34,34 @@ struct rules {
   chosen_by chooses = chosen_by::layer;
   representative_score by = representative_score::attention_mass;
   pending_mask pending = pending_mask::exact;
+  kvkeep::layer_range layers{};
 
   [[nodiscard]] inf_llm policy(std::size_t max_tokens) const {
-    return {sinks, window, size, count, representatives, every, max_tokens, chooses, by};
+    return {.sinks = sinks,
+            .window = window,
+            .block_size = size,
+            .count = count,
+            .representatives = representatives,
+            .every = every,
+            .max_tokens = max_tokens,
+            .chooses = chooses,
+            .first_layer = layers.first,
+            .last_layer = layers.last,
+            .by = by};
   }
   [[nodiscard]] inf_llm::published published(std::size_t max_tokens) const {
-    return {sinks, window, size, count, representatives, execution, frozen, max_tokens, chooses, pending};
+    return {.n_init = sinks,
+            .n_local = window,
+            .block_size = size,
+            .topk = count,
+            .repr_topk = representatives,
+            .exc_block_size = execution,
+            .chunk_topk_blocks = frozen,
+            .max_tokens = max_tokens,
+            .chooses = chooses,
+            .first_layer = layers.first,
+            .last_layer = layers.last,
+            .pending = pending};
   }
 };
 
@@ -158,6 +180,7 @@ class slow_layer {
   /// Queries begin .. begin + count - 1, which share an execution block and look among `available` units.
   void block(std::size_t begin, std::size_t count, std::size_t available, std::vector<double>& out) {
     const std::size_t filed = complete(begin);  // units whose tokens are no longer pending
+    if (!rules_.layers.has(layer_)) available = 0;
     if (available <= rules_.count) {
       for (auto& r : retrieved_) {
         r.resize(available);
@@ -263,7 +286,7 @@ class slow_model {
 
 /// Compares what a cache knows of its units with the model.
 template <class Cache>
-void expect_same_memory(const Cache& cache, const slow_model& model, const kvkeep::model_shape& shape) {
+void expect_same_memory(const Cache& cache, const slow_model& model, const kvkeep::model_shape& shape, const rules& r) {
   const auto memory = cache.memory();
   const slow_layer& first = model.layers[0];
   ASSERT_EQ(memory.count(), first.complete(first.tokens()));
@@ -273,7 +296,7 @@ void expect_same_memory(const Cache& cache, const slow_model& model, const kvkee
       ASSERT_EQ(unit_list(ours.begin(), ours.end()), model.layers[l].retrieved(c))
           << "layer " << l << ", chooser " << c;
     }
-    for (std::size_t u = 0; u < memory.count(); ++u) {
+    for (std::size_t u = 0; u < (r.layers.has(l) ? memory.count() : 0); ++u) {
       for (std::size_t h = 0; h < shape.query_heads; ++h) {
         const auto ours = memory.representatives(l, u, h);
         ASSERT_EQ(unit_list(ours.begin(), ours.end()), model.layers[l].representatives(u)[h])
@@ -321,7 +344,7 @@ void run(const std::string& name, const rules& r, const Policy& policy, const kv
       ASSERT_LT(max_difference(ours, expected[l]), 2e-5)
           << "layer " << l << ", tokens " << next << " and " << n - 1 << " more";
     }
-    ASSERT_NO_FATAL_FAILURE(expect_same_memory(cache, model, shape));
+    ASSERT_NO_FATAL_FAILURE(expect_same_memory(cache, model, shape, r));
     if (erases && random.chance(0.3)) {
       const std::size_t have = model.layers[0].tokens();
       const std::size_t from = random.between(0, have);
@@ -344,7 +367,8 @@ TEST(InfLlm, EqualsTheSlowModelInAnySteps) {
           rules{.sinks = 5, .window = 20, .size = 17, .count = 3, .representatives = 4}, rules{.every = 3},
           rules{.every = 50}, rules{.chooses = chosen_by::kv_head}, rules{.every = 4, .chooses = chosen_by::query_head},
           rules{.by = representative_score::dot_product},
-          rules{.window = 1, .size = 1, .count = 4, .representatives = 1}, rules{.count = 100}}) {
+          rules{.window = 1, .size = 1, .count = 4, .representatives = 1}, rules{.count = 100},
+          rules{.layers = {0, 1}}}) {
       const std::uint64_t own = seed++;
       run(fmt::format("rules {}", own), r, r.policy(stream), shape, {.positions = rotary}, stream, own);
       if (HasFatalFailure()) return;
@@ -386,7 +410,8 @@ TEST(InfLlmPublished, EqualsTheSlowModelInAnySteps) {
   for (const pending_mask pending : {pending_mask::exact, pending_mask::authors}) {
     for (const rules& r : {rules{.execution = 4}, rules{.execution = 12}, rules{.execution = 3, .frozen = 2},
                            rules{.execution = 5, .chooses = chosen_by::query_head},
-                           rules{.sinks = 0, .window = 9, .size = 3, .execution = 9}, rules{.execution = 1}}) {
+                           rules{.sinks = 0, .window = 9, .size = 3, .execution = 9}, rules{.execution = 1},
+                           rules{.execution = 6, .layers = {1, 2}}}) {
       rules mine = r;
       mine.pending = pending;
       const std::uint64_t own = seed++;
@@ -477,6 +502,102 @@ TEST(InfLlm, ForgetsAllAtClear) {
   }
 }
 
+/// Under lm_infinite::middle: what every head reads of the middle for the newest query, by plain sorting.
+TEST(LmInfiniteMiddle, ReadsTheKeysOfLargestScoreInAnySteps) {
+  const kvkeep::model_shape shape{2, 4, 2, 8};
+  const kvkeep::lm_infinite::middle policy{
+      .sinks = 3, .window = 10, .count = 4, .at = 6, .first_layer = 1, .max_tokens = 200};
+  const kvkeep::lm_infinite plain{.sinks = 3, .window = 10};
+  const kvkeep::rope_frequencies f = *kvkeep::try_rope_frequencies(rotary, shape.head_dim, 0);
+  std::vector<std::vector<float>> whole;
+  for (const std::size_t most : {200U, 1U, 23U}) {
+    auto cache = kvkeep::make_cache(shape, policy, {.positions = rotary});
+    auto other = kvkeep::make_cache(shape, plain, {.positions = rotary});
+    std::vector<std::vector<float>> all(shape.layers);
+    for (std::size_t first = 0; first < 200;) {
+      const std::size_t n = std::min<std::size_t>(most, 200 - first);
+      const auto ours = feed(cache, shape, n);
+      const auto without = feed(other, shape, n);
+      EXPECT_LT(max_difference(ours[0], without[0]), 1e-6) << "layer 0 reads no middle keys";
+      EXPECT_TRUE(cache.memory().retrieved(0, 0).empty());
+      first += n;
+      for (std::size_t l = 0; l < shape.layers; ++l) all[l].insert(all[l].end(), ours[l].begin(), ours[l].end());
+      const std::size_t t = first - 1;
+      const layer_rows query = rows_of(shape, 1, static_cast<position>(t), 1);
+      for (std::size_t h = 0; h < shape.query_heads; ++h) {
+        const std::vector<double> q =
+            kvkeep::detail::turned_row(rotary, f, 6, std::span(query.q).subspan(h * shape.head_dim, shape.head_dim));
+        std::vector<std::pair<double, std::uint32_t>> scores;  // negative, so that the largest comes first
+        for (std::size_t j = 3; j + 10 <= t; ++j) {
+          const layer_rows row = rows_of(shape, 1, static_cast<position>(j), 1);
+          double dot = 0;
+          for (std::size_t c = 0; c < q.size(); ++c) {
+            dot -= q[c] * static_cast<double>(row.k[h / shape.group() * shape.head_dim + c]);
+          }
+          scores.emplace_back(dot, static_cast<std::uint32_t>(j));
+        }
+        std::sort(scores.begin(), scores.end());
+        std::vector<std::uint32_t> expected;
+        for (std::size_t k = 0; k < 4 && scores.size() >= 4; ++k) expected.push_back(scores[k].second);
+        const auto read = cache.memory().retrieved(1, h);
+        ASSERT_EQ(std::vector<std::uint32_t>(read.begin(), read.end()), expected) << "token " << t << ", head " << h;
+      }
+    }
+    if (whole.empty()) whole = all;
+    EXPECT_LT(max_difference(all[1], whole[1]), 1e-5);
+  }
+}
+
+TEST(LmInfiniteMiddle, ReadsNothingThatWasErasedOrAbandoned) {
+  const kvkeep::model_shape shape{1, 4, 2, 8};
+  const kvkeep::lm_infinite::middle policy{
+      .sinks = 2, .window = 8, .count = 3, .at = 5, .first_layer = 0, .max_tokens = 120};
+  auto cache = kvkeep::make_cache<kvkeep::f16, kvkeep::bf16>(shape, policy, {.positions = rotary});
+  auto plain = kvkeep::make_cache<kvkeep::f16, kvkeep::bf16>(shape, policy, {.positions = rotary});
+  dice random(3);
+  std::vector<std::uint32_t> gone;
+  while (cache.next_position() < 100) {
+    const position next = cache.next_position();
+    const std::size_t n = random.between(1, 12);
+    {
+      auto step = cache.begin(n);
+      attend_all(step, shape, next, 99);
+    }
+    const std::size_t count = random.between(1, n);
+    auto step = cache.begin(n);
+    const auto outputs = attend_all(step, shape, next);
+    step.commit(count);
+    const auto expected = feed(plain, shape, count);
+    for (std::size_t i = 0; i < expected[0].size(); ++i) ASSERT_NEAR(outputs[0][i], expected[0][i], 1e-5F);
+    for (std::size_t h = 0; h < shape.query_heads; ++h) {
+      for (const std::uint32_t at : plain.memory().retrieved(0, h)) {
+        EXPECT_EQ(std::count(gone.begin(), gone.end(), at), 0) << at;
+      }
+    }
+    if (!random.chance(0.3)) continue;
+    const auto from = static_cast<position>(random.between(0, static_cast<std::size_t>(next)));
+    const position to = std::min(from + 5, cache.next_position());
+    for (position p = from; p < to; ++p) gone.push_back(static_cast<std::uint32_t>(p));
+    cache.erase(from, to);
+    plain.erase(from, to);
+  }
+  EXPECT_GT(gone.size(), 10U);
+}
+
+TEST(LmInfiniteMiddle, RefusesWhatCannotBe) {
+  const kvkeep::model_shape shape{4, 4, 2, 8};
+  const auto fault = [&](const kvkeep::lm_infinite::middle& policy) {
+    const auto made = kvkeep::try_make_cache(shape, policy, {.positions = rotary});
+    return made ? std::string("none") : made.error().message();
+  };
+  EXPECT_EQ(fault({.max_tokens = 9}), "kvkeep: first_layer = 4; allowed: 0 .. 3, the last layer")
+      << "it would never act";
+  EXPECT_EQ(fault({.first_layer = 1}), "kvkeep: max_tokens = 0; allowed: 1 .. 2147483647");
+  EXPECT_EQ(fault({.count = 0, .first_layer = 1, .max_tokens = 9}), "kvkeep: count = 0; allowed: 1 .. 2147483647");
+  EXPECT_EQ(fault({.first_layer = 3, .last_layer = 2, .max_tokens = 9}),
+            "kvkeep: last_layer = 2; allowed: above first_layer = 3");
+}
+
 TEST(InfLlm, RefusesWhatCannotBe) {
   const kvkeep::model_shape shape{1, 4, 2, 8};
   const auto fault = [&](const auto& policy) {
@@ -496,6 +617,8 @@ TEST(InfLlm, RefusesWhatCannotBe) {
   EXPECT_EQ(with(&inf_llm::representatives, 5), "kvkeep: representatives = 5; allowed: 1 .. block_size = 4");
   EXPECT_EQ(with(&inf_llm::every, 0), "kvkeep: every = 0; allowed: 1 .. 2147483647");
   EXPECT_EQ(with(&inf_llm::max_tokens, 0), "kvkeep: max_tokens = 0; allowed: 1 .. 2147483647");
+  EXPECT_EQ(with(&inf_llm::first_layer, 1), "kvkeep: first_layer = 1; allowed: 0 .. 0, the last layer");
+  EXPECT_EQ(with(&inf_llm::last_layer, 0), "kvkeep: last_layer = 0; allowed: 1 .. 2147483647");
   const inf_llm::published published{.n_init = 2, .n_local = 8, .block_size = 4, .exc_block_size = 9, .max_tokens = 60};
   EXPECT_EQ(fault(published), "kvkeep: exc_block_size = 9; allowed: 1 .. n_local = 8");
 

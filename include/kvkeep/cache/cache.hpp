@@ -20,7 +20,8 @@
 
 KVKEEP_NAMESPACE_BEGIN
 
-/// What a cache knows of its memory units. Valid as long as the cache; layers, units and heads must exist.
+/// What a cache knows of its memory units. Valid as long as the cache. Units and heads must exist, and layers must retrieve
+/// but for retrieved(), which is empty in others.
 template <class Core>
 class unit_inspection {
  public:
@@ -41,18 +42,18 @@ class unit_inspection {
   /// The tokens that represent a unit for a query head, as places in the unit, the best first.
   [[nodiscard]] std::span<const std::uint32_t> representatives(std::size_t layer, std::size_t unit,
                                                                std::size_t query_head) const noexcept {
-    return core_->memory.index.offsets(layer, unit, query_head);
+    return core_->memory.offsets(layer, unit, query_head);
   }
   /// The mean of their raw keys, [head_dim].
   [[nodiscard]] std::span<const float> representative(std::size_t layer, std::size_t unit,
                                                       std::size_t query_head) const noexcept {
-    return core_->memory.index.vector(layer, unit, query_head);
+    return core_->memory.vector(layer, unit, query_head);
   }
   /// What the token at a position got of a query head's attention while it was in the window (or the sum of its scores,
   /// where those decide). Errors: a position that is not held.
   [[nodiscard]] result<float> try_window_sum(std::size_t layer, std::size_t query_head, position at) const {
     for (const slot s : core_->plan.held_slots()) {
-      if (core_->plan.position_of(s) == at) return core_->memory.mass.committed(layer, query_head, s);
+      if (core_->plan.position_of(s) == at) return core_->memory.window_sum(layer, query_head, s);
     }
     return detail::bad_argument("at", at, "a position that is held");
   }

@@ -82,7 +82,7 @@ class cache_core {
                                                      const cache_options& options) {
     const auto tables = planner_type::try_bytes(shape, policy, plan_options(options));
     if (!tables) return tables.error();
-    if (auto ok = check(shape, options); !ok) return ok.error();
+    if (auto ok = check(shape, policy.rules(), options); !ok) return ok.error();
     // A planner without memory: its counts are what is needed here.
     cache_core measured(shape, policy, options, planner_type(shape, policy, plan_options(options), measure));
     if (auto ok = measured.check_encoding(options); !ok) return ok.error();
@@ -274,10 +274,13 @@ class cache_core {
       return {};
     }
   }
-  /// Blocks of filed tokens.
-  [[nodiscard]] std::size_t filed_blocks() const noexcept {
-    if constexpr (retrieves) return memory.filed_blocks();
-    return 0;
+  /// Room for filed tokens.
+  [[nodiscard]] filed_blocks filed() const noexcept {
+    if constexpr (retrieves) {
+      const std::size_t first = memory.layers().first * shape.kv_heads;
+      return {memory.filed_blocks(), first, first + memory.layers().before(shape.layers) * shape.kv_heads};
+    }
+    return {};
   }
   [[nodiscard]] std::size_t number_of(position at) const noexcept {
     return static_cast<std::size_t>(at - plan.first_position());
@@ -334,7 +337,9 @@ class cache_core {
     return 1 + (most && *most < static_cast<position>(read) ? static_cast<std::size_t>(*most) : read);
   }
 
-  [[nodiscard]] static result<void> check(const model_shape& shape, const cache_options& options);
+  using rules_type = typename planner_type::rules_type;
+  [[nodiscard]] static result<void> check(const model_shape& shape, const rules_type& rules,
+                                          const cache_options& options);
   [[nodiscard]] result<void> check_encoding(const cache_options& options) const;
   [[nodiscard]] std::size_t scaling_length() const {
     const auto most = plan.largest_distance();

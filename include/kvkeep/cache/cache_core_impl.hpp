@@ -8,7 +8,12 @@ KVKEEP_NAMESPACE_BEGIN
 namespace detail {
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
-result<void> cache_core<Policy, KeyCodec, ValueCodec>::check(const model_shape& shape, const cache_options& options) {
+result<void> cache_core<Policy, KeyCodec, ValueCodec>::check(const model_shape& shape,
+                                                             [[maybe_unused]] const rules_type& rules,
+                                                             const cache_options& options) {
+  if constexpr (retrieves) {
+    if (auto ok = rules.select.layers.check(shape.layers); !ok) return ok;
+  }
   if (auto ok = KeyCodec::check(shape.head_dim); !ok) return ok;
   if (auto ok = ValueCodec::check(shape.head_dim); !ok) return ok;
   if (!std::isfinite(options.scale) || options.scale < 0.0F) {
@@ -67,7 +72,7 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check_encoding(const cach
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
 void cache_core<Policy, KeyCodec, ValueCodec>::lay_out(arena& place) {
-  store.lay_out(place, lanes_, plan.planned_blocks(), shape.head_dim, both_forms(), filed_blocks());
+  store.lay_out(place, lanes_, plan.planned_blocks(), shape.head_dim, both_forms(), filed());
   attention_.lay_out(place);
   if constexpr (retrieves) memory.lay_out(place, evidence_shape());
   attended_ = place.take<std::uint8_t>(shape.layers);

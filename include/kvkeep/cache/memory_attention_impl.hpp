@@ -124,17 +124,22 @@ void cache_core<Policy, KeyCodec, ValueCodec>::attend_with_memory(std::size_t la
       const std::size_t end = memory.segment_end(begin, n);
       for (std::size_t t = begin; t < end; t += attention_.count()) {
         build_views(0, t, end);
-        memory.choose(t, attention_.count(), begin, end, tokens, begin_of_stream, turn, raw_lane);
-        attention_.attend(0, shape.kv_heads, lane, q, out, executor, told,
-                          {memory.reads().data(), memory.choosers(), memory.distance()});
+        more_reads more;
+        if (memory.retrieves_in(layer)) {
+          memory.choose(t, attention_.count(), begin, end, tokens, begin_of_stream, turn, raw_lane);
+          more = {memory.reads().data(), memory.choosers(), memory.distance()};
+        }
+        attention_.attend(0, shape.kv_heads, lane, q, out, executor, told, more);
       }
       if constexpr (memory_type::decided_by_attention) {
-        memory.represent(begin, end, tokens, begin_of_stream, raw_lane);
+        if (memory.retrieves_in(layer)) memory.represent(begin, end, tokens, begin_of_stream, raw_lane);
       }
       begin = end;
     }
   };
-  if constexpr (memory_type::decided_by_attention) {
+  if (!memory.retrieves_in(layer)) {
+    attend_all(evidence);
+  } else if constexpr (memory_type::decided_by_attention) {
     const auto except = [&](std::size_t query, const auto& f) {
       // A query's score for itself is no evidence; where nothing is turned, keys behind the window were observed as well.
       if (memory.rules().by == representative_score::dot_product) f(plan.new_slots(0)[query]);
@@ -155,7 +160,7 @@ void cache_core<Policy, KeyCodec, ValueCodec>::file(std::size_t n) {
   memory.commit(number_of(plan.next_position()));
   for (const token_drop& drop : plan.last().dropped) {
     memory.file(number_of(drop.at), drop.where, [&](slot from, slot to) {
-      for (std::size_t lane = 0; lane < lanes_; ++lane) store.file(lane, from, to);
+      for (std::size_t lane = filed().first_lane; lane < filed().last_lane; ++lane) store.file(lane, from, to);
     });
   }
   memory.set_filed_after(number_of(plan.next_position()) - n, n);

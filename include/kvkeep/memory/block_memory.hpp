@@ -33,6 +33,7 @@ struct unit_memory_rules {
   std::size_t frozen = 1;     ///< execution blocks that look among the same units
   pending_mask pending = pending_mask::exact;
   position distance = 0;  ///< of everything that is retrieved
+  layer_range layers{};   ///< that retrieve
 
   /// Units that a stream can fill.
   [[nodiscard]] std::size_t units() const noexcept { return geometry.complete(max_tokens); }
@@ -67,6 +68,7 @@ template <class Rules>
     out.pending = rules.select.looks_up.pending;
   }
   out.distance = static_cast<position>(rules.distance.at);
+  out.layers = rules.select.layers;
   return out;
 }
 
@@ -87,13 +89,13 @@ class block_memory {
     evidence_ = evidence;
     blocks_ = evidence.slots / block_tokens;
     const std::size_t units = rules_.units();
-    mass.lay_out(memory, evidence, shape_.layers, rules_.by);
-    index.lay_out(memory, shape_, units, rules_.representatives, choosers_);
+    const std::size_t layers = rules_.layers.before(shape_.layers);
+    mass.lay_out(memory, evidence, layers, rules_.by);
+    index.lay_out(memory, shape_, layers, units, rules_.representatives, choosers_);
     filed_rows_ = memory.take<std::uint16_t>(units * rules_.unit_blocks());
     filed_tokens_ = memory.take<std::uint32_t>(units);
-    for (std::span<std::uint32_t>& c : chosen_)
-      c = memory.take<std::uint32_t>(shape_.layers * choosers_ * rules_.count);
-    for (std::span<std::uint32_t>& c : chosen_count_) c = memory.take<std::uint32_t>(shape_.layers);
+    for (std::span<std::uint32_t>& c : chosen_) c = memory.take<std::uint32_t>(layers * choosers_ * rules_.count);
+    for (std::span<std::uint32_t>& c : chosen_count_) c = memory.take<std::uint32_t>(layers);
     turned_ = memory.take<float>(shape_.query_heads * shape_.head_dim);
     sorted_ = memory.take<std::uint32_t>(rules_.count);
     rows_ = memory.take<std::uint32_t>(blocks_);
@@ -120,13 +122,29 @@ class block_memory {
   /// Blocks of 16 tokens for what is filed.
   [[nodiscard]] std::size_t filed_blocks() const noexcept { return rules_.units() * rules_.unit_blocks(); }
   [[nodiscard]] std::size_t choosers() const noexcept { return choosers_; }
+  [[nodiscard]] const layer_range& layers() const noexcept { return rules_.layers; }
+  [[nodiscard]] bool retrieves_in(std::size_t layer) const noexcept { return rules_.layers.has(layer); }
   /// Units that are complete after the last commit.
   [[nodiscard]] std::size_t complete() const noexcept { return complete_; }
   /// Units whose rows have blocks of their own.
   [[nodiscard]] std::size_t filed() const noexcept { return filed_; }
   /// What the newest query looked up, best first.
   [[nodiscard]] std::span<const std::uint32_t> chosen(std::size_t layer, std::size_t chooser) const noexcept {
+    if (!retrieves_in(layer)) return {};
+    layer = rules_.layers.before(layer);
     return chosen_[now_].subspan((layer * choosers_ + chooser) * rules_.count, chosen_count_[now_][layer]);
+  }
+  /// See unit_index and window_mass.
+  [[nodiscard]] std::span<const std::uint32_t> offsets(std::size_t layer, std::size_t unit,
+                                                       std::size_t query_head) const noexcept {
+    return index.offsets(rules_.layers.before(layer), unit, query_head);
+  }
+  [[nodiscard]] std::span<const float> vector(std::size_t layer, std::size_t unit,
+                                              std::size_t query_head) const noexcept {
+    return index.vector(rules_.layers.before(layer), unit, query_head);
+  }
+  [[nodiscard]] float window_sum(std::size_t layer, std::size_t query_head, slot s) const noexcept {
+    return mass.committed(rules_.layers.before(layer), query_head, s);
   }
   /// The slot of a filed token: behind those of the cache.
   [[nodiscard]] slot filed_slot(std::size_t unit, std::size_t token) const noexcept {
@@ -136,8 +154,10 @@ class block_memory {
   // A layer of a step whose first token has stream number `first`.
 
   void begin_layer(std::size_t layer, std::size_t first, std::size_t) noexcept {
-    layer_ = layer;
     first_ = first;
+    if (!retrieves_in(layer)) return;
+    layer = rules_.layers.before(layer);
+    layer_ = layer;
     mass.begin_layer(layer);
     const std::size_t length = choosers_ * rules_.count;
     std::copy_n(chosen_[now_].begin() + static_cast<std::ptrdiff_t>(layer * length), length,

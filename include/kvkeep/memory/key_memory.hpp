@@ -59,6 +59,8 @@ class key_memory {
   [[nodiscard]] std::size_t max_tokens() const noexcept { return rule_.max_tokens; }
   [[nodiscard]] position distance() const noexcept { return static_cast<position>(rule_.at); }
   [[nodiscard]] std::size_t choosers() const noexcept { return shape_.query_heads; }
+  [[nodiscard]] const layer_range& layers() const noexcept { return rule_.layers; }
+  [[nodiscard]] bool retrieves_in(std::size_t layer) const noexcept { return rule_.layers.has(layer); }
   [[nodiscard]] std::size_t filed_blocks() const noexcept {
     return rule_.max_tokens < sinks_ ? 0 : (rule_.max_tokens - sinks_ + block_tokens - 1) / block_tokens;
   }
@@ -83,7 +85,6 @@ class key_memory {
   void choose(std::size_t first, std::size_t count, std::size_t, std::size_t, const resident_tokens& tokens,
               position first_position, const Turn& turn, const LaneOf& raw_lane_of) {
     std::fill(reads_.begin(), reads_.end(), std::span<const key_span>{});
-    if (layer_ < rule_.first_layer || layer_ >= rule_.last_layer) return;
     std::size_t taken = 0;
     for (std::size_t t = first; t < first + count; ++t) {
       if (rule_.rows == step_rows::last && t != last_) continue;

@@ -32,16 +32,16 @@ namespace detail {
 /// One vector a unit, layer and query head, and the tokens it was made of.
 class unit_index {
  public:
-  void lay_out(arena& memory, const model_shape& shape, std::size_t units, std::size_t representatives,
-               std::size_t choosers) {
+  void lay_out(arena& memory, const model_shape& shape, std::size_t layers, std::size_t units,
+               std::size_t representatives, std::size_t choosers) {
     heads_ = shape.query_heads;
     dim_ = shape.head_dim;
     units_ = units;
     most_ = representatives;
     choosers_ = choosers;
-    vectors_ = memory.take<float>(shape.layers * units * heads_ * dim_);
-    offsets_ = memory.take<std::uint32_t>(shape.layers * units * heads_ * most_);
-    counts_ = memory.take<std::uint32_t>(shape.layers * units * heads_);
+    vectors_ = memory.take<float>(layers * units * heads_ * dim_);
+    offsets_ = memory.take<std::uint32_t>(layers * units * heads_ * most_);
+    counts_ = memory.take<std::uint32_t>(layers * units * heads_);
     scores_ = memory.take<float>(units);
     best_ = memory.take<std::uint32_t>(units);
     scratch_ = memory.take<std::uint32_t>(top_k_scratch(units));

@@ -25,7 +25,9 @@ struct inf_llm {
   std::size_t representatives = 4;  ///< tokens that represent a unit, 1 .. block_size (repr_topk)
   std::size_t every = 1;            ///< a lookup at stream positions that are multiples of this, >= 1
   std::size_t max_tokens = 0;       ///< of the stream, >= 1; no default: memory is taken for all of them
-  chosen_by chooses = chosen_by::layer;                            ///< who chooses units
+  chosen_by chooses = chosen_by::layer;  ///< who chooses units
+  std::size_t first_layer = 0;           ///< layers below read no units, and nothing of them is filed
+  std::size_t last_layer = 65536;        ///< nor do layers from here on
   representative_score by = representative_score::attention_mass;  ///< what makes a token a representative
 
   static constexpr std::string_view name = "inf_llm";
@@ -45,6 +47,8 @@ struct inf_llm {
         token_parameter<inf_llm>{"every", &inf_llm::every, 1, "tokens from one lookup to the next"},
         token_parameter<inf_llm>{"max_tokens", &inf_llm::max_tokens, 1, "tokens that fit; a longer stream is an error"},
         choice_parameter<inf_llm, chosen_by, 3>{"chooses", &inf_llm::chooses, choosers, "who chooses units"},
+        token_parameter<inf_llm>{"first_layer", &inf_llm::first_layer, 0, "layers below read no units"},
+        token_parameter<inf_llm>{"last_layer", &inf_llm::last_layer, 1, "nor do layers from here on"},
         choice_parameter<inf_llm, representative_score, 2>{"by", &inf_llm::by, scores,
                                                            "what makes a token a representative"}};
   }
@@ -54,9 +58,10 @@ struct inf_llm {
     return detail::bad_argument("representatives", representatives, fmt::format("1 .. block_size = {}", block_size));
   }
   [[nodiscard]] constexpr auto rules() const {
-    return policy{keep{kvkeep::sinks{sinks}, unfiled{{sinks, window, block_size}}},
-                  retrieve_blocks<>{count, representatives, max_tokens, chooses, by, {every}},
-                  beyond{window, window - 1}, each_token{}};
+    return policy{
+        keep{kvkeep::sinks{sinks}, unfiled{{sinks, window, block_size}}},
+        retrieve_blocks<>{count, representatives, max_tokens, chooses, by, {every}, {first_layer, last_layer}},
+        beyond{window, window - 1}, each_token{}};
   }
 
   struct published;
@@ -76,6 +81,8 @@ struct inf_llm::published {
       1;  ///< execution blocks of a step that look among the same units (chunk_topk_calc / exc)
   std::size_t max_tokens = 0;
   chosen_by chooses = chosen_by::layer;  ///< query_head is the authors' perhead
+  std::size_t first_layer = 0;
+  std::size_t last_layer = 65536;
   pending_mask pending = pending_mask::authors;
 
   static constexpr std::string_view name = "inf_llm_published";
@@ -96,6 +103,8 @@ struct inf_llm::published {
                                    "tokens that fit; a longer stream is an error"},
         choice_parameter<published, chosen_by, 3>{"chooses", &published::chooses, inf_llm::choosers,
                                                   "who chooses units"},
+        token_parameter<published>{"first_layer", &published::first_layer, 0, "layers below read no units"},
+        token_parameter<published>{"last_layer", &published::last_layer, 1, "nor do layers from here on"},
         choice_parameter<published, pending_mask, 2>{"pending", &published::pending, masks,
                                                      "whether tokens that leave the window are counted once"}};
   }
@@ -117,7 +126,8 @@ struct inf_llm::published {
                          max_tokens,
                          chooses,
                          representative_score::attention_mass,
-                         {exc_block_size, chunk_topk_blocks, pending}},
+                         {exc_block_size, chunk_topk_blocks, pending},
+                         {first_layer, last_layer}},
                   beyond{n_local, n_local - 1}, each_block{exc_block_size}};
   }
 };

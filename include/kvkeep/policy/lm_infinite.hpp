@@ -79,7 +79,7 @@ struct lm_infinite::middle {
   }
   [[nodiscard]] constexpr auto rules() const {
     return policy{keep{kvkeep::sinks{sinks}, recent{window}},
-                  middle_top_k{count, at, first_layer, last_layer, max_tokens, rows},
+                  middle_top_k{count, at, {first_layer, last_layer}, max_tokens, rows},
                   beyond{window, limit_distance.value_or(window)}, each_token{}};
   }
 };

@@ -7,6 +7,7 @@
 #ifndef KVKEEP_STORAGE_KV_STORE_HPP
 #define KVKEEP_STORAGE_KV_STORE_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <span>
 
@@ -63,38 +64,44 @@ class lane_view {
   std::size_t head_dim_;
 };
 
+/// Blocks behind the others, of lanes first_lane <= lane < last_lane.
+struct filed_blocks {
+  std::size_t blocks = 0;
+  std::size_t first_lane = 0;
+  std::size_t last_lane = 0;
+};
+
 /// All lanes of a cache. Not thread-safe for writes to the same lane; lanes are independent.
 template <codec KeyCodec, codec ValueCodec>
 class kv_store {
  public:
   using lane = lane_view<KeyCodec, ValueCodec>;
 
-  /// Takes the bytes of `lanes` lanes of `blocks` blocks from the arena; `both`: of keys in both forms; `filed`: blocks more,
-  /// without turned keys where there are two forms.
+  /// Takes the bytes of `lanes` lanes of `blocks` blocks from the arena; `both`: of keys in both forms; `filed`: blocks more in
+  /// some lanes, without turned keys where there are two forms.
   void lay_out(detail::arena& memory, std::size_t lanes, std::size_t blocks, std::size_t head_dim, bool both = false,
-               std::size_t filed = 0) {
+               const filed_blocks& filed = {}) {
     head_dim_ = head_dim;
-    raw_lane_bytes_ = (blocks + filed) * KeyCodec::key_block_bytes(head_dim);
-    key_lane_bytes_ = both ? blocks * KeyCodec::key_block_bytes(head_dim) : raw_lane_bytes_;
-    value_lane_bytes_ = (blocks + filed) * ValueCodec::value_block_bytes(head_dim);
-    keys_ = memory.take<std::byte>(lanes * key_lane_bytes_);
-    raw_keys_ = memory.take<std::byte>(both ? lanes * raw_lane_bytes_ : 0);
-    values_ = memory.take<std::byte>(lanes * value_lane_bytes_);
-    key_bytes_ = lanes * (key_lane_bytes_ + (both ? raw_lane_bytes_ : 0));
-    value_bytes_ = lanes * value_lane_bytes_;
+    blocks_ = blocks;
+    filed_ = filed;
+    const std::size_t all = first_block(lanes);
+    turned_keys_ = memory.take<std::byte>(both ? lanes * blocks * KeyCodec::key_block_bytes(head_dim) : 0);
+    keys_ = memory.take<std::byte>(all * KeyCodec::key_block_bytes(head_dim));
+    values_ = memory.take<std::byte>(all * ValueCodec::value_block_bytes(head_dim));
+    key_bytes_ = (all + (both ? lanes * blocks : 0)) * KeyCodec::key_block_bytes(head_dim);
+    value_bytes_ = all * ValueCodec::value_block_bytes(head_dim);
   }
 
   [[nodiscard]] std::size_t key_bytes() const noexcept { return key_bytes_; }
   [[nodiscard]] std::size_t value_bytes() const noexcept { return value_bytes_; }
 
+  /// A lane with its keys; in a store of both forms with the turned ones.
   [[nodiscard]] lane view(std::size_t lane_index) const noexcept {
-    return {keys_.data() + lane_index * key_lane_bytes_, values_.data() + lane_index * value_lane_bytes_, head_dim_};
+    return {key_block(lane_index, slot{}), value_block(lane_index, slot{}), head_dim_};
   }
   /// The same lane with its raw keys, in a store of both forms; else view().
   [[nodiscard]] lane raw_view(std::size_t lane_index) const noexcept {
-    if (raw_keys_.empty()) return view(lane_index);
-    return {raw_keys_.data() + lane_index * raw_lane_bytes_, values_.data() + lane_index * value_lane_bytes_,
-            head_dim_};
+    return {raw_key_block(lane_index, slot{}), value_block(lane_index, slot{}), head_dim_};
   }
   /// Encodes one token: key and value [head_dim].
   void write(std::size_t lane_index, slot s, std::span<const float> key, std::span<const float> value) noexcept {
@@ -117,45 +124,44 @@ class kv_store {
   }
   /// Copies a stored token to another slot of the same lane, bit for bit.
   void move(std::size_t lane_index, slot from, slot to) noexcept {
-    KeyCodec::move_key(key_block(lane_index, from), index(from) % block_tokens, key_block(lane_index, to),
-                       index(to) % block_tokens, head_dim_);
-    if (raw_keys_.empty()) {
-      move_value(lane_index, from, to);
-    } else {
-      file(lane_index, from, to);
+    if (!turned_keys_.empty()) {
+      KeyCodec::move_key(key_block(lane_index, from), index(from) % block_tokens, key_block(lane_index, to),
+                         index(to) % block_tokens, head_dim_);
     }
+    file(lane_index, from, to);
   }
-  /// The same without the turned key.
+  /// The same without the turned key, in a store of both forms.
   void file(std::size_t lane_index, slot from, slot to) noexcept {
     KeyCodec::move_key(raw_key_block(lane_index, from), index(from) % block_tokens, raw_key_block(lane_index, to),
                        index(to) % block_tokens, head_dim_);
-    move_value(lane_index, from, to);
-  }
-
- private:
-  void move_value(std::size_t lane_index, slot from, slot to) noexcept {
     ValueCodec::move_value(value_block(lane_index, from), index(from) % block_tokens, value_block(lane_index, to),
                            index(to) % block_tokens, head_dim_);
   }
-  [[nodiscard]] std::byte* key_block(std::size_t lane_index, slot s) const noexcept {
-    return keys_.data() + lane_index * key_lane_bytes_ + index(s) / block_tokens * KeyCodec::key_block_bytes(head_dim_);
+
+ private:
+  /// The place of a lane's first block among all, filed ones too.
+  [[nodiscard]] std::size_t first_block(std::size_t lane_index) const noexcept {
+    const std::size_t lanes_with_more = std::clamp(lane_index, filed_.first_lane, filed_.last_lane) - filed_.first_lane;
+    return lane_index * blocks_ + lanes_with_more * filed_.blocks;
   }
   [[nodiscard]] std::byte* raw_key_block(std::size_t lane_index, slot s) const noexcept {
-    if (raw_keys_.empty()) return key_block(lane_index, s);
-    return raw_keys_.data() + lane_index * raw_lane_bytes_ +
-           index(s) / block_tokens * KeyCodec::key_block_bytes(head_dim_);
+    return keys_.data() + (first_block(lane_index) + index(s) / block_tokens) * KeyCodec::key_block_bytes(head_dim_);
   }
-  [[nodiscard]] std::byte* value_block(std::size_t lane_index, slot s) noexcept {
-    return values_.data() + lane_index * value_lane_bytes_ +
-           index(s) / block_tokens * ValueCodec::value_block_bytes(head_dim_);
+  [[nodiscard]] std::byte* key_block(std::size_t lane_index, slot s) const noexcept {
+    if (turned_keys_.empty()) return raw_key_block(lane_index, s);
+    return turned_keys_.data() +
+           (lane_index * blocks_ + index(s) / block_tokens) * KeyCodec::key_block_bytes(head_dim_);
+  }
+  [[nodiscard]] std::byte* value_block(std::size_t lane_index, slot s) const noexcept {
+    return values_.data() +
+           (first_block(lane_index) + index(s) / block_tokens) * ValueCodec::value_block_bytes(head_dim_);
   }
 
-  std::span<std::byte> keys_;      // [lanes][blocks, and filed ones where there is one form][key block]
-  std::span<std::byte> raw_keys_;  // [lanes][blocks and filed ones][key block], or empty
-  std::span<std::byte> values_;    // [lanes][blocks and filed ones][value block]
-  std::size_t key_lane_bytes_ = 0;
-  std::size_t raw_lane_bytes_ = 0;
-  std::size_t value_lane_bytes_ = 0;
+  std::span<std::byte> turned_keys_;  // [lanes][blocks][key block], in a store of both forms
+  std::span<std::byte> keys_;         // [lanes][blocks, and filed ones of some][key block]
+  std::span<std::byte> values_;       // the same, [value block]
+  std::size_t blocks_ = 0;            // of every lane
+  filed_blocks filed_{};
   std::size_t key_bytes_ = 0;
   std::size_t value_bytes_ = 0;
   std::size_t head_dim_ = 0;

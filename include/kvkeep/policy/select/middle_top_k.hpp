@@ -6,6 +6,7 @@
 #define KVKEEP_POLICY_SELECT_MIDDLE_TOP_K_HPP
 
 #include "kvkeep/policy/policy.hpp"
+#include "kvkeep/policy/select/layer_range.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
 
@@ -20,19 +21,16 @@ enum class step_rows : std::uint8_t {
 /// Ties: the older. Needs sinks and recent as its retain rules, and beyond as its distance. Exact; cost: every stored key of
 /// the layer once a query and query head. Memory is taken for max_tokens tokens.
 struct middle_top_k {
-  std::size_t count = 5;          ///< keys of a query head, >= 1; published 5
-  std::size_t at = 2048;          ///< tokens; published 2048, half the trained length of Llama 2
-  std::size_t first_layer = 4;    ///< layers below read no middle keys; published 4
-  std::size_t last_layer = 1000;  ///< nor do layers from here on; published 1000
-  std::size_t max_tokens = 0;     ///< of the stream, >= 1; no default: memory is taken for all of them
+  std::size_t count = 5;        ///< keys of a query head, >= 1; published 5
+  std::size_t at = 2048;        ///< tokens; published 2048, half the trained length of Llama 2
+  layer_range layers{4, 1000};  ///< that read middle keys; nothing is kept for the others; published 4, 1000
+  std::size_t max_tokens = 0;   ///< of the stream, >= 1; no default: memory is taken for all of them
   step_rows rows = step_rows::every;
 
   static constexpr bool has_units = true;
   [[nodiscard]] result<void> check() const {
     if (auto ok = detail::check_tokens("count", count, 1); !ok) return ok;
     if (auto ok = detail::check_tokens("at", at, 0); !ok) return ok;
-    if (auto ok = detail::check_tokens("first_layer", first_layer, 0); !ok) return ok;
-    if (auto ok = detail::check_tokens("last_layer", last_layer, first_layer + 1); !ok) return ok;
     return detail::check_tokens("max_tokens", max_tokens, 1);
   }
 };

@@ -10,6 +10,7 @@
 #include <concepts>
 
 #include "kvkeep/policy/policy.hpp"
+#include "kvkeep/policy/select/layer_range.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
 
@@ -62,6 +63,7 @@ struct retrieve_blocks {
   chosen_by chooses = chosen_by::layer;
   representative_score by = representative_score::attention_mass;
   Lookup looks_up{};
+  layer_range layers{};  ///< that retrieve; the others read no units, and nothing is filed of them
 
   using lookup_type = Lookup;
   static constexpr bool has_units = true;
