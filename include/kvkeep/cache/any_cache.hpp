@@ -3,9 +3,11 @@
 #define KVKEEP_CACHE_ANY_CACHE_HPP
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <new>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -13,6 +15,13 @@
 #include "kvkeep/policy/spec.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
+
+/// Tokens that a query retrieved together: a unit, or a single key.
+struct retrieved_tokens {
+  position first = 0;       ///< stream position
+  position last = 0;        ///< one past the end
+  std::size_t chooser = 0;  ///< who chose them, from 0: the one of the layer, a kv head or a query head
+};
 
 namespace detail {
 
@@ -50,7 +59,29 @@ class cache_interface {
   [[nodiscard]] virtual position next_position() const noexcept = 0;
   [[nodiscard]] virtual const cache_bytes& bytes() const noexcept = 0;
   [[nodiscard]] virtual bool wants_surprisals() const noexcept = 0;
+  [[nodiscard]] virtual std::vector<retrieved_tokens> retrieved(std::size_t layer) const = 0;
 };
+
+/// What the newest query of a layer retrieved. See any_cache::retrieved.
+template <class Core>
+[[nodiscard]] std::vector<retrieved_tokens> retrieved_by(const Core& core, std::size_t layer) {
+  std::vector<retrieved_tokens> out;
+  if constexpr (Core::retrieves) {
+    for (std::size_t chooser = 0; chooser < core.memory.choosers(); ++chooser) {
+      for (const std::uint32_t chosen : core.memory.chosen(layer, chooser)) {
+        std::size_t first = chosen;
+        std::size_t count = 1;
+        if constexpr (std::is_same_v<typename Core::memory_type, block_memory>) {
+          first = core.memory.rules().geometry.first_of(chosen);
+          count = core.memory.rules().geometry.unit;
+        }
+        const position at = core.plan.first_position() + static_cast<position>(first);
+        out.push_back({at, at + static_cast<position>(count), chooser});
+      }
+    }
+  }
+  return out;
+}
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
 class cache_model final : public cache_interface {
@@ -95,6 +126,7 @@ class cache_model final : public cache_interface {
   position next_position() const noexcept override { return core_->plan.next_position(); }
   const cache_bytes& bytes() const noexcept override { return bytes_; }
   bool wants_surprisals() const noexcept override { return core_type::planner_type::wants_surprisals; }
+  std::vector<retrieved_tokens> retrieved(std::size_t layer) const override { return retrieved_by(*core_, layer); }
 
  private:
   std::unique_ptr<core_type> core_;
@@ -142,6 +174,9 @@ class any_cache {
   [[nodiscard]] const cache_bytes& bytes() const noexcept { return cache_->bytes(); }
   /// Whether commit must be told surprisals; where not, it must not be.
   [[nodiscard]] bool wants_surprisals() const noexcept { return cache_->wants_surprisals(); }
+  /// What the newest query retrieved in a layer: chooser by chooser, the best first. Nothing where the policy retrieves
+  /// nothing, or has nothing to retrieve yet. The layer must exist. Allocates.
+  [[nodiscard]] std::vector<retrieved_tokens> retrieved(std::size_t layer) const { return cache_->retrieved(layer); }
 
 #if KVKEEP_EXCEPTIONS
   [[nodiscard]] any_step begin(std::size_t n) { return detail::unwrap(try_begin(n)); }
