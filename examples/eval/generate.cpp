@@ -3,13 +3,13 @@
 #include "checkpoint.hpp"
 #include "contestant.hpp"
 #include "failure.hpp"
+#include "model_stream.hpp"
 #include "policy_step.hpp"
 #include "text.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <span>
 #include <utility>
 #include <vector>
@@ -72,16 +72,6 @@ void check_options(const generate_options& options) {
   }
 }
 
-// The most likely token by the last row of `states`, [tokens, hidden].
-token most_likely(const llama& model, const matrix& states, matrix& logits) {
-  model.logits(states, static_cast<std::size_t>(states.rows()) - 1, 1, logits);
-  Eigen::Index best = 0;
-  if (!std::isfinite(logits.row(0).maxCoeff(&best)) || logits.hasNaN()) {
-    throw failure("the model's logits are not finite");
-  }
-  return static_cast<token>(best);
-}
-
 }  // namespace
 
 void generate(const generate_options& options, const std::function<void(std::string_view)>& print,
@@ -90,33 +80,26 @@ void generate(const generate_options& options, const std::function<void(std::str
   const checkpoint source(options.model, options.tokenizer);
   std::vector<token> prompt = source.pieces().encode_prompt(options.prompt);
   prompt.insert(prompt.begin(), source.begin_of_stream());
-  const std::size_t stream = prompt.size() + options.tokens - 1;  // the last token is not fed back
+  const std::size_t length = prompt.size() + options.tokens - 1;  // the last token is not fed back
   const kvkeep::any_policy policy =
-      value_or_fail(kvkeep::try_parse_policy(options.policy, {.max_tokens = stream}), options.policy);
-  check_room(policy, stream, options.policy);
-  kvkeep::any_cache cache =
-      make_model_cache(source.config(), policy, std::min(prompt_chunk, prompt.size()), options.threads, options.policy);
+      value_or_fail(kvkeep::try_parse_policy(options.policy, {.max_tokens = length}), options.policy);
+  check_room(policy, length, options.policy);
+  const std::size_t chunk = std::min(prompt_chunk, prompt.size());
+  static_cast<void>(make_model_cache(source.config(), policy, chunk, options.threads, options.policy));  // it fits
   const llama model = source.load(options.threads);
+  model_stream stream(model, policy, chunk, options.policy);
 
   growing_text text(source.pieces());
   const auto show = [&](token next) { print(text.push(next)); };
   std::for_each(prompt.begin() + 1, prompt.end(), show);
 
-  matrix states;  // [tokens of the last step, hidden]
-  stream_surprisals surprisals(model);
-  const auto run_step = [&](std::span<const token> tokens) {
-    return run_model_step(model, cache, tokens, options.policy,
-                          [&](const matrix& made) { return surprisals.next(tokens, made); });
-  };
-  const std::size_t chunk = tokens_at_once(policy, prompt_chunk);
   for (std::span<const token> rest(prompt); !rest.empty();) {
-    const std::size_t count = std::min(chunk, rest.size());
-    states = run_step(rest.first(count));
+    const std::size_t count = std::min(stream.longest_step(), rest.size());
+    stream.read(rest.first(count));
     rest = rest.subspan(count);
   }
-  matrix logits;  // [1, vocabulary]
   for (std::size_t made = 1; !(stop && stop()); ++made) {
-    const token next = most_likely(model, states, logits);
+    const token next = stream.most_likely();
     if (source.ends_stream(next)) {
       break;
     }
@@ -124,7 +107,7 @@ void generate(const generate_options& options, const std::function<void(std::str
     if (made == options.tokens) {
       break;
     }
-    states = run_step({&next, 1});
+    stream.read({&next, 1});
   }
   print(text.finish());
 }

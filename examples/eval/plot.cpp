@@ -17,20 +17,6 @@ constexpr int width = 960;         // pixels
 constexpr int curve_height = 480;  // of the loss
 constexpr int panel_height = 240;  // of a row of panels
 
-// A string in gnuplot's single quotes.
-std::string in_quotes(std::string_view text) {
-  std::string out = "'";
-  for (const char c : text) {
-    out += c == '\'' ? "''" : std::string(1, c);
-  }
-  return out + "'";
-}
-
-// "$name << EOD ... EOD", a table that plots refer to by name.
-std::string data_block(const std::string& name, const std::string& lines) {
-  return fmt::format("{} << EOD\n{}EOD\n", name, lines);
-}
-
 // The curve that a plot shows of a policy.
 const std::vector<curve_point>& curve_of(const policy_result& result) {
   return result.sampled ? result.sampled->loss : result.loss;
@@ -75,6 +61,18 @@ std::string curves(const comparison& report) {
 }
 
 }  // namespace
+
+std::string in_quotes(std::string_view text) {
+  std::string out = "'";
+  for (const char c : text) {
+    out += c == '\'' ? "''" : std::string(1, c);
+  }
+  return out + "'";
+}
+
+std::string data_block(const std::string& name, const std::string& lines) {
+  return fmt::format("{} << EOD\n{}EOD\n", name, lines);
+}
 
 picture picture_of(const std::filesystem::path& file) {
   if (file.extension() == ".svg") {

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 namespace kvkeep_eval {
 
@@ -16,6 +17,12 @@ enum class picture { svg, png };
 
 // What tells gnuplot what to draw, and how large, in pixels.
 [[nodiscard]] std::string set_terminal(picture kind, int columns, int rows);
+
+// A string in gnuplot's single quotes.
+[[nodiscard]] std::string in_quotes(std::string_view text);
+
+// "$name << EOD ... EOD", a table that plots refer to by name.
+[[nodiscard]] std::string data_block(const std::string& name, const std::string& lines);
 
 // What gnuplot is told: the loss by position, a curve per policy (of the positions that all have, if only some were
 // recomputed), and below it one panel per policy that evicts, which shows how long some tokens stayed.

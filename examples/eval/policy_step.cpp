@@ -41,6 +41,15 @@ kvkeep::any_cache make_model_cache(const llama_config& config, const kvkeep::any
   return value_or_fail(kvkeep::try_make_cache(shape, policy, options), spec);
 }
 
+kvkeep::any_policy reseeded(const kvkeep::any_policy& policy, std::uint64_t number) {
+  return policy.visit([&](auto preset) {
+    if constexpr (requires { preset.seed; }) {
+      preset.seed += number;
+    }
+    return kvkeep::any_policy(preset);
+  });
+}
+
 std::size_t tokens_at_once(const kvkeep::any_policy& policy, std::size_t chunk) {
   return policy.visit([&](const auto& preset) {
     using planner = kvkeep::planner<std::remove_cvref_t<decltype(preset)>>;

@@ -7,6 +7,7 @@
 #include <kvkeep/kvkeep.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
@@ -36,6 +37,9 @@ void check_room(const kvkeep::any_policy& policy, std::size_t tokens, const std:
 [[nodiscard]] kvkeep::any_cache make_model_cache(const llama_config& config, const kvkeep::any_policy& policy,
                                                  std::size_t max_step, std::size_t threads, const std::string& spec,
                                                  kvkeep::drop_listener on_drop = {});
+
+// The policy, with a seed of its own for the stream of this number if it draws at random.
+[[nodiscard]] kvkeep::any_policy reseeded(const kvkeep::any_policy& policy, std::uint64_t number);
 
 // The tokens of the longest step that a policy can take at any time, of `chunk` that are offered: a rule that ranks by
 // evidence decides token by token.

@@ -2,6 +2,7 @@
 
 #include "failure.hpp"
 #include "random_source.hpp"
+#include "text_words.hpp"
 
 #include <fmt/format.h>
 
@@ -14,12 +15,6 @@ namespace kvkeep_eval {
 namespace {
 
 constexpr std::size_t continuation_words = 3;
-constexpr std::string_view white_space = " \t\r\n\v\f";
-
-// The names of the bundled model's training.
-constexpr std::array<std::string_view, 20> names{"Anna",   "Brutus", "Clara", "David", "Esther", "Felix", "Grace",
-                                                 "Henry",  "Isaac",  "Julia", "Kate",  "Luke",   "Mary",  "Noah",
-                                                 "Oliver", "Peter",  "Ruth",  "Simon", "Thomas", "Walter"};
 
 constexpr std::array<std::string_view, 60> groceries{
     "almonds",   "apples",   "apricots", "asparagus", "bacon",   "bananas",  "basil",    "beans",    "beef",
@@ -29,19 +24,6 @@ constexpr std::array<std::string_view, 60> groceries{
     "mushrooms", "mustard",  "noodles",  "oatmeal",   "olives",  "onions",   "oranges",  "pasta",    "peaches",
     "pepper",    "pickles",  "potatoes", "raisins",   "rice",    "salmon",   "sausages", "spinach",  "sugar",
     "tea",       "tomatoes", "vanilla",  "vinegar",   "walnuts", "yogurt"};
-
-std::vector<std::string_view> words_of(std::string_view text) {
-  std::vector<std::string_view> out;
-  for (std::size_t first = text.find_first_not_of(white_space); first != std::string_view::npos;) {
-    const std::size_t last = std::min(text.find_first_of(white_space, first), text.size());
-    const std::string_view word = text.substr(first, last - first);
-    if (word.find_first_of("0123456789") == std::string_view::npos) {
-      out.push_back(word);
-    }
-    first = text.find_first_not_of(white_space, last);
-  }
-  return out;
-}
 
 std::string joined(const std::vector<std::string_view>& words, std::size_t first, std::size_t count) {
   return fmt::format("{}", fmt::join(words.begin() + static_cast<std::ptrdiff_t>(first),
@@ -74,17 +56,6 @@ struct grocery_source {
   const std::string& path;
 };
 
-// Different words of four to nine small letters: the goods of the bundled model's training.
-std::vector<std::string_view> short_words(std::vector<std::string_view> words) {
-  std::erase_if(words, [](std::string_view word) {
-    return word.size() < 4 || word.size() > 9 ||
-           word.find_first_not_of("abcdefghijklmnopqrstuvwxyz") != std::string_view::npos;
-  });
-  std::sort(words.begin(), words.end());
-  words.erase(std::unique(words.begin(), words.end()), words.end());
-  return words;
-}
-
 // The distractor whose stem begins with word number `at`.
 question distractor(const grocery_source& source, std::size_t at, std::size_t stem_words, random_source& random) {
   const std::size_t places = source.words.size() - stem_words - continuation_words + 1;
@@ -100,7 +71,7 @@ question distractor(const grocery_source& source, std::size_t at, std::size_t st
 
 dialog grocery_dialog(const grocery_shape& shape, std::size_t number, const grocery_source& source) {
   random_source random(shape.seed, number);
-  const std::string_view name = names[random.below(names.size())];
+  const std::string_view name = trained_names[random.below(trained_names.size())];
   std::vector<std::string> bought;
   if (!fill_choices(bought, [&] { return fmt::format("[{}].", source.goods[random.below(source.goods.size())]); })) {
     throw failure(fmt::format("{}: has too few different words to choose goods from", source.path));

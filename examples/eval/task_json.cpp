@@ -1,6 +1,6 @@
 #include "task_json.hpp"
 
-#include "binomial.hpp"
+#include "accuracy_json.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -9,17 +9,6 @@ namespace kvkeep_eval {
 namespace {
 
 using json = nlohmann::ordered_json;
-
-json to_json_value(const accuracy& of) {
-  const interval bounds = wilson_interval(of.hits, of.asked);
-  return {{"name", of.name},
-          {"hits", of.hits},
-          {"asked", of.asked},
-          {"share", of.asked == 0 ? json() : json(static_cast<double>(of.hits) / static_cast<double>(of.asked))},
-          {"low", bounds.low},
-          {"high", bounds.high},
-          {"chance", of.chance ? json(*of.chance) : json()}};
-}
 
 json to_json_value(const fact_record& fact) {
   return {{"surprisal", fact.surprisal},

@@ -1,25 +1,14 @@
 #ifndef KVKEEP_EVAL_TASK_REPORT_HPP
 #define KVKEEP_EVAL_TASK_REPORT_HPP
 
+#include "accuracy.hpp"
+
 #include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace kvkeep_eval {
-
-// How often a model chose what it should.
-struct accuracy {
-  std::string name;
-  std::optional<double> chance;  // what guessing gives; nothing where it makes no sense
-  std::size_t hits = 0;
-  std::size_t asked = 0;
-
-  void add(bool hit) noexcept {
-    hits += hit ? 1U : 0U;
-    ++asked;
-  }
-};
 
 // What became of the fact of each dialog: the tokens of its word, those in brackets, up to the question for it. Means are
 // over the tokens of all words.

@@ -1,5 +1,6 @@
 #include "task_run.hpp"
 
+#include "policy_step.hpp"
 #include "task_data.hpp"
 #include "task_session.hpp"
 
@@ -7,7 +8,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdint>
 #include <span>
 
 namespace kvkeep_eval {
@@ -115,16 +115,6 @@ void add_answer(const task_turn& turn, std::size_t chosen, std::size_t dialog, s
       accuracies[2 + dialog].add(hit);
       return;
   }
-}
-
-// The policy, with a seed of its own if it draws at random.
-kvkeep::any_policy reseeded(const kvkeep::any_policy& policy, std::uint64_t dialog) {
-  return policy.visit([&](auto preset) {
-    if constexpr (requires { preset.seed; }) {
-      preset.seed += dialog;
-    }
-    return kvkeep::any_policy(preset);
-  });
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 #include "task_table.hpp"
 
-#include "binomial.hpp"
+#include "accuracy.hpp"
 #include "text_table.hpp"
 
 #include <fmt/format.h>
@@ -13,18 +13,6 @@ namespace kvkeep_eval {
 namespace {
 
 using cells = std::vector<std::vector<std::string>>;
-
-std::string percent(double share) { return fmt::format("{:.1f}", 100 * share); }
-
-// The share of hits with its interval, in percent.
-std::string share_text(const accuracy& of) {
-  if (of.asked == 0) {
-    return "-";
-  }
-  const interval bounds = wilson_interval(of.hits, of.asked);
-  return fmt::format("{} [{}, {}]", percent(static_cast<double>(of.hits) / static_cast<double>(of.asked)),
-                     percent(bounds.low), percent(bounds.high));
-}
 
 std::string main_rows(const task_report& report) {
   cells out{{"policy"}};

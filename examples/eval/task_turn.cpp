@@ -28,13 +28,34 @@ std::size_t task_turn::most_tokens() const noexcept {
   return prompt.size() + longest + end.size();
 }
 
-turn_maker::turn_maker(const tokenizer& pieces) : pieces_(pieces) {
+std::vector<token> line_end(const tokenizer& pieces) {
   const std::vector<token> without = pieces.encode_prompt("a");
   const std::vector<token> with = pieces.encode("a\n");
-  if (common_length(without, with) == without.size()) {  // otherwise the newline is part of a larger piece
-    end_.assign(with.begin() + static_cast<std::ptrdiff_t>(without.size()), with.end());
+  if (common_length(without, with) < without.size()) {  // the newline is part of a larger piece
+    return {};
   }
+  return {with.begin() + static_cast<std::ptrdiff_t>(without.size()), with.end()};
 }
+
+token_range bracketed(const tokenizer& pieces, std::span<const token> tokens) {
+  const std::string text = pieces.decode(tokens);
+  const std::size_t open = text.rfind('[');
+  const std::size_t close = text.rfind(']');
+  token_range out;
+  bool found = false;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const std::size_t begin = pieces.decode(tokens.first(i)).size();
+    const std::size_t end = pieces.decode(tokens.first(i + 1)).size();
+    if (begin < close && end > open + 1) {
+      out.first = found ? out.first : i;
+      out.last = i + 1;
+      found = true;
+    }
+  }
+  return out;
+}
+
+turn_maker::turn_maker(const tokenizer& pieces) : pieces_(pieces), end_(line_end(pieces)) {}
 
 task_turn turn_maker::grocery(const question& q) const {
   if (q.choices.size() > 1) {
@@ -44,7 +65,7 @@ task_turn turn_maker::grocery(const question& q) const {
   out.kind = turn_kind::statement;
   out.prompt = pieces_.encode_prompt(q.stem);
   out.end = end_;
-  out.word = bracketed(out.prompt);
+  out.word = bracketed(pieces_, out.prompt);
   return out;
 }
 
@@ -83,25 +104,6 @@ task_turn turn_maker::choosing(turn_kind kind, const std::string& prompt, const 
   out.prompt.assign(out.choices[0].begin(), out.choices[0].begin() + prompt_tokens);
   for (std::vector<token>& choice : out.choices) {
     choice.erase(choice.begin(), choice.begin() + prompt_tokens);
-  }
-  return out;
-}
-
-// The tokens whose text lies, at least in part, between the last brackets.
-token_range turn_maker::bracketed(const std::vector<token>& pieces) const {
-  const std::string text = pieces_.decode(pieces);
-  const std::size_t open = text.rfind('[');
-  const std::size_t close = text.rfind(']');
-  token_range out;
-  bool found = false;
-  for (std::size_t i = 0; i < pieces.size(); ++i) {
-    const std::size_t begin = pieces_.decode(std::span(pieces).first(i)).size();
-    const std::size_t end = pieces_.decode(std::span(pieces).first(i + 1)).size();
-    if (begin < close && end > open + 1) {
-      out.first = found ? out.first : i;
-      out.last = i + 1;
-      found = true;
-    }
   }
   return out;
 }

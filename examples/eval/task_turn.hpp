@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,7 @@ namespace kvkeep_eval {
 // What a turn is for.
 enum class turn_kind : std::uint8_t { statement, distractor, recall, reply, round };
 
-// A part of a turn's tokens.
+// A part of some tokens.
 struct token_range {
   std::size_t first = 0;
   std::size_t last = 0;  // one past its end
@@ -35,6 +36,12 @@ struct task_turn {
   [[nodiscard]] std::size_t most_tokens() const noexcept;
 };
 
+// The pieces that end a line; none if the tokenizer makes a newline part of a larger piece.
+[[nodiscard]] std::vector<token> line_end(const tokenizer& pieces);
+
+// The tokens whose text lies, at least in part, between the last brackets of the text.
+[[nodiscard]] token_range bracketed(const tokenizer& pieces, std::span<const token> tokens);
+
 // Questions made turns; refers to the tokenizer. A choice follows the stem as text would, and is scored as text: no letters
 // stand for it. Prompt and choice are encoded together, so that no piece is one that the model does not know there.
 class turn_maker {
@@ -50,7 +57,6 @@ class turn_maker {
 
  private:
   [[nodiscard]] task_turn choosing(turn_kind kind, const std::string& prompt, const question& q) const;
-  [[nodiscard]] token_range bracketed(const std::vector<token>& pieces) const;
 
   const tokenizer& pieces_;
   std::vector<token> end_;
