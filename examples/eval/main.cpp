@@ -5,6 +5,7 @@
 #include "generate_command.hpp"
 #include "policies_command.hpp"
 #include "random_model_command.hpp"
+#include "recall_command.hpp"
 #include "tasks_command.hpp"
 
 #include <fmt/format.h>
@@ -39,6 +40,7 @@ int run(int argc, char** argv) {
   kvkeep_eval::generate_command generate(app);
   kvkeep_eval::policies_command policies(app);
   kvkeep_eval::random_model_command random_model(app);
+  kvkeep_eval::recall_command recall(app);
   kvkeep_eval::tasks_command tasks(app);
 
   try {
@@ -49,8 +51,8 @@ int run(int argc, char** argv) {
     return code == 0 ? 0 : exit_usage;
   }
   int signal = 0;
-  for (kvkeep_eval::subcommand* const each :
-       std::initializer_list<kvkeep_eval::subcommand*>{&compare, &generate, &policies, &random_model, &tasks}) {
+  for (kvkeep_eval::subcommand* const each : std::initializer_list<kvkeep_eval::subcommand*>{
+           &compare, &generate, &policies, &random_model, &recall, &tasks}) {
     signal = each->asked() ? each->run() : signal;
   }
   flush_output();

@@ -1,0 +1,148 @@
+#include "recall_command.hpp"
+
+#include "failure.hpp"
+#include "gnuplot.hpp"
+#include "interrupt.hpp"
+#include "output_file.hpp"
+#include "progress_line.hpp"
+#include "recall_json.hpp"
+#include "recall_plot.hpp"
+#include "recall_table.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <map>
+#include <optional>
+
+namespace kvkeep_eval {
+
+namespace {
+
+const std::map<std::string, fact_kind>& kinds_by_name() {
+  static const auto names = [] {
+    std::map<std::string, fact_kind> out;
+    for (const fact_kind kind : fact_kinds) {
+      out.emplace(text_of(kind), kind);
+    }
+    return out;
+  }();
+  return names;
+}
+
+}  // namespace
+
+recall_command::recall_command(CLI::App& app)
+    : subcommand(app, "recall",
+                 "Hides facts at some depths of texts of some lengths, asks for them, and tells how often each policy "
+                 "let the model answer") {
+  add_model_options(command(), options_.model, options_.tokenizer, options_.threads);
+  command().add_option("--text", options_.text, "UTF-8 text to hide facts in")->check(not_empty())->required();
+  command()
+      .add_option("--policies", policies_,
+                  "Policy specs separated by ';'; those that keep everything get room for the longest document unless "
+                  "they say otherwise (default: seven that read about as many tokens as the model was trained on)")
+      ->check(not_empty());
+  command()
+      .add_option("--lengths", options_.lengths, "Tokens of the documents, separated by ','")
+      ->delimiter(',')
+      ->check(whole_number(least_recall_length, most_recall_length))
+      ->capture_default_str();
+  command()
+      .add_option("--depths", options_.depths, "Where facts are hidden, in percent of the document, separated by ','")
+      ->delimiter(',')
+      ->check(whole_number(0, 100))
+      ->capture_default_str();
+  command()
+      .add_option("--documents", options_.documents, "Documents of each length and depth")
+      ->check(whole_number(1, most_recall_documents))
+      ->capture_default_str();
+  for (const fact_kind kind : options_.kinds) {
+    kinds_.emplace_back(text_of(kind));
+  }
+  command()
+      .add_option("--kinds", kinds_,
+                  "What every document hides, separated by ',': grocery, pass_key, distinct_key (of five different "
+                  "digits)")
+      ->delimiter(',')
+      ->check(CLI::IsMember(kinds_by_name()))
+      ->capture_default_str();
+  command()
+      .add_option("--seed", options_.seed, "Seed of the documents")
+      ->check(whole_number(0, 4294967295U))
+      ->capture_default_str();
+  command()
+      .add_option("--chunk", options_.chunk, "Tokens per step of a document, 1 to 512; questions are read one by one")
+      ->check(whole_number(1, largest_chunk))
+      ->capture_default_str();
+  add_output_options();
+}
+
+void recall_command::add_output_options() {
+  command()
+      .add_option("--json", json_, "Also write the report, by policy, length, depth and kind, to this file")
+      ->check(not_empty());
+  command()
+      .add_option("--plot", plot_, "Also draw accuracy by length to this .svg or .png (by gnuplot)")
+      ->check(not_empty());
+}
+
+recall_report recall_command::run_with_progress() const {
+  progress_line line;
+  compare_hooks hooks;
+  if (line.shown()) {
+    hooks.report = [&](const progress& at) { line.show(at); };
+  }
+  hooks.stop = [] { return caught_interrupt() != 0; };
+  return run_recall(options_, hooks);
+}
+
+int recall_command::run() {
+  if (!policies_.empty()) {
+    options_.policies = split_policies(policies_);
+  }
+  options_.kinds.clear();
+  for (const std::string& kind : kinds_) {
+    options_.kinds.push_back(kinds_by_name().at(kind));
+  }
+  const std::vector<std::filesystem::path> inputs{options_.text,
+                                                  options_.model,
+                                                  options_.model / "config.json",
+                                                  options_.model / "model.safetensors",
+                                                  options_.model / "tokenizer.model",
+                                                  options_.tokenizer};
+  const std::vector<std::filesystem::path> outputs{json_, plot_};
+  refuse_lost_files(outputs, inputs);
+  std::optional<picture> kind;
+  if (!plot_.empty()) {
+    kind = picture_of(plot_);
+    require_gnuplot(*kind);
+  }
+  const std::optional<output_file> json = json_.empty() ? std::nullopt : std::optional<output_file>(json_);
+  const std::optional<output_file> plot = plot_.empty() ? std::nullopt : std::optional<output_file>(plot_);
+
+  catch_interrupts();
+  const recall_report report = run_with_progress();
+
+  std::string trouble = report.error;
+  if (!report.results.empty()) {  // with nothing measured, the files of an earlier run are worth more
+    if (json) {
+      json->replace(to_json(report));
+    }
+    try {
+      if (plot) {
+        plot->replace(draw(plot_script(report, *kind), *kind));
+      }
+    } catch (const failure& error) {  // the table can be shown all the same
+      trouble += trouble.empty() ? error.what() : fmt::format("; {}", error.what());
+    }
+  }
+  fmt::print("{}", to_table(report));
+  if (!trouble.empty()) {
+    static_cast<void>(std::fflush(stdout));
+    throw failure(trouble);
+  }
+  return report.interrupted ? caught_interrupt() : 0;
+}
+
+}  // namespace kvkeep_eval
