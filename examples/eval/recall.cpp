@@ -125,18 +125,19 @@ recall_report empty_report(const recall_options& options, const checkpoint& sour
 
 std::vector<std::string> recall_policies(std::size_t trained) {
   constexpr std::size_t sinks = 4;
-  const std::size_t window = trained * 3 / 4;
+  constexpr std::size_t unit = 16;
   const std::size_t rest = trained - sinks;
-  const std::size_t execution = std::min<std::size_t>(64, window);
+  const std::size_t half = trained / 2;
   return {fmt::format("dense:max_tokens={}", trained),
           fmt::format("sliding_window:window={}", trained),
           fmt::format("streaming_llm:sinks={},window={}", sinks, rest),
-          fmt::format("sir_llm:sinks={},window={},count={}", sinks, rest - trained / 2, trained / 2),
+          fmt::format("sir_llm:sinks={},window={},count={}", sinks, rest - half, half),
           fmt::format("lm_infinite:sinks={},window={}", sinks, rest),
-          fmt::format("inf_llm:sinks={},window={},block_size=16,count=8,representatives=4", sinks, window),
-          fmt::format("inf_llm_published:n_init={},n_local={},block_size=16,topk=8,repr_topk=4,exc_block_size={},"
+          fmt::format("inf_llm:sinks={},window={},block_size={},count={},representatives=4", sinks, half, unit,
+                      half / unit),
+          fmt::format("inf_llm_published:n_init={},n_local={},block_size={},topk={},repr_topk=4,exc_block_size={},"
                       "pending=exact",
-                      sinks, window, execution)};
+                      sinks, half, unit, half / unit, std::min<std::size_t>(64, half))};
 }
 
 recall_report run_recall(const recall_options& options, const compare_hooks& hooks) {

@@ -19,8 +19,8 @@ constexpr std::size_t fewest_short_words = 4;
 constexpr std::size_t key_digits = 5;
 
 // The colours of the bundled model's training.
-constexpr std::array<std::string_view, 8> colours{"red",   "blue",  "green",  "amber",
-                                                  "white", "black", "silver", "golden"};
+constexpr std::array<std::string_view, 8> trained_colours{"red",   "blue",  "green",  "amber",
+                                                          "white", "black", "silver", "golden"};
 
 // The text without words that have a digit, line by line.
 std::string without_digits(std::string_view text) {
@@ -34,6 +34,14 @@ std::string without_digits(std::string_view text) {
     }
   }
   return out;
+}
+
+// Takes one of several out of their list.
+std::string_view take_any(std::vector<std::string_view>& from, random_source& random) {
+  const std::size_t at = random.below(from.size());
+  const std::string_view taken = from[at];
+  from.erase(from.begin() + static_cast<std::ptrdiff_t>(at));
+  return taken;
 }
 
 std::string draw_key(bool distinct, random_source& random) {
@@ -92,10 +100,12 @@ document_maker::document_maker(const tokenizer& pieces, token begin_of_stream, s
 recall_document document_maker::make(const document_place& place) const {
   // 2^20 documents of each of 128 depths, for every length.
   random_source random(seed_, (place.length << 27U) + (place.depth << 20U) + place.number);
+  std::vector<std::string_view> names(trained_names.begin(), trained_names.end());
+  std::vector<std::string_view> colours(trained_colours.begin(), trained_colours.end());
   std::vector<sentence> facts;
   std::size_t room = 1;  // of BOS and the facts
   for (const fact_kind kind : kinds_) {
-    facts.push_back(draw(kind, random));
+    facts.push_back(draw(kind, names, colours, random));
     room += facts.back().tokens.size();
   }
   random.shuffle(facts);
@@ -130,12 +140,13 @@ recall_document document_maker::make(const document_place& place) const {
   return out;
 }
 
-document_maker::sentence document_maker::draw(fact_kind kind, random_source& random) const {
+document_maker::sentence document_maker::draw(fact_kind kind, std::vector<std::string_view>& names,
+                                              std::vector<std::string_view>& colours, random_source& random) const {
   if (kind == fact_kind::grocery) {
-    const std::string_view name = trained_names[random.below(trained_names.size())];
+    const std::string_view name = take_any(names, random);
     return say(kind, name, words_[random.below(words_.size())]);
   }
-  const std::string_view colour = colours[random.below(colours.size())];
+  const std::string_view colour = take_any(colours, random);
   return say(kind, colour, draw_key(kind == fact_kind::distinct_key, random));
 }
 
@@ -172,7 +183,7 @@ std::size_t document_maker::longest_question(fact_kind kind) const {
       look(name, words_[0]);
     }
   } else {
-    for (const std::string_view colour : colours) {
+    for (const std::string_view colour : trained_colours) {
       look(colour, "01234");
     }
   }

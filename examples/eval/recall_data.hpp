@@ -73,7 +73,9 @@ class document_maker {
     std::vector<token> tokens;
     hidden_fact fact;
   };
-  [[nodiscard]] sentence draw(fact_kind kind, random_source& random) const;
+  // Takes the name or the colour from those that are left: two facts of a document never speak of the same.
+  [[nodiscard]] sentence draw(fact_kind kind, std::vector<std::string_view>& names,
+                              std::vector<std::string_view>& colours, random_source& random) const;
   [[nodiscard]] sentence say(fact_kind kind, std::string_view of, const std::string& answer) const;
   [[nodiscard]] std::size_t longest_question(fact_kind kind) const;
 

@@ -19,12 +19,17 @@ json to_json_value(const recall_point& point, bool retrieves) {
                       {"wrong", to_json_value(layer.wrong)},
                       {"mean_rank", layer.first.hits == 0 ? json() : json(layer.mean_rank())}});
   }
+  json answers = json::array();
+  for (const recall_answer& answer : point.answers) {
+    answers.push_back({{"hidden", answer.hidden}, {"given", answer.given}});
+  }
   return {{"kind", point.kind},
           {"depth", point.depth},
           {"whole", to_json_value(point.whole)},
           {"first", to_json_value(point.first)},
           {"held", to_json_value(point.held)},
-          {"retrieved_by_layer", retrieves ? layers : json()}};
+          {"retrieved_by_layer", retrieves ? layers : json()},
+          {"answers", answers}};
 }
 
 json to_json_value(const recall_result& result) {

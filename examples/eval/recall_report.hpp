@@ -26,6 +26,12 @@ struct layer_lookups {
   }
 };
 
+// What was answered, and what had been hidden.
+struct recall_answer {
+  std::string hidden;
+  std::string given;  // up to the bracket that closes it, or as far as it went
+};
+
 // How one kind of fact at one depth was recalled.
 struct recall_point {
   std::string kind;
@@ -34,8 +40,9 @@ struct recall_point {
   accuracy first{"first tokens", {}, 0, 0};
   accuracy held{"words held when asked for", {}, 0, 0};
   std::vector<layer_lookups> layers;
+  std::vector<recall_answer> answers;  // document by document
 
-  // The other's questions as well.
+  // The other's questions as well, without their answers.
   void add(const recall_point& other) {
     whole.add(other.whole);
     first.add(other.first);

@@ -61,28 +61,28 @@ class reading {
     point.held.add(held);
     point.layers.resize(input_.model.config().layers);
     std::vector<token> line = asked.prompt;
-    std::vector<token> answer;
-    std::optional<std::string> text;
+    given_answer given;
     bool right = true;  // so far
-    while (!text && answer.size() < most_answer_tokens) {
-      const std::size_t at = answer.size();
+    while (!given.closed && line.size() < asked.prompt.size() + most_answer_tokens) {
+      const std::size_t at = line.size() - asked.prompt.size();
       const token next = stream_.most_likely();
-      const bool fits = at < asked.answers.size() && next == asked.answers[at];
+      line.push_back(next);
+      given = answer_in(asked, line);
+      const bool fits =
+          at < asked.answers.size() ? next == asked.answers[at] : given.closed && given.text == asked.answer;
       if (at == 0) {
         point.first.add(fits);
       }
-      if (at < asked.answers.size() && !held) {
-        note_lookups(asked.word, at, at == 0, right && !fits, point);
+      if (!held && right) {
+        note_lookups(asked, at, !fits, point);
       }
       right = right && fits;
-      answer.push_back(next);
-      line.push_back(next);
-      text = answer_in(asked, line);
       if (!read({&next, 1}, 1)) {
         return false;
       }
     }
-    point.whole.add(text == asked.answer);
+    point.whole.add(given.closed && given.text == asked.answer);
+    point.answers.push_back({asked.answer, given.text});
     return read(input_.documents.end(), 1);
   }
 
@@ -101,15 +101,15 @@ class reading {
     return held.end() - found >= count && *(found + count - 1) == static_cast<kvkeep::position>(word.last - 1);
   }
 
-  // The query just attended was to find token number `at` of the word.
-  void note_lookups(const token_range& word, std::size_t at, bool first, bool wrong, recall_point& point) {
-    // The fact's tokens of the word are those of the answer, but for a tokenizer that cuts the two sentences differently.
-    const std::size_t wanted = std::min(word.first + at, word.last - 1);
+  // The query just attended was to find token number `at` of the answer, or the bracket behind it, and all before were right.
+  void note_lookups(const hidden_fact& asked, std::size_t at, bool wrong, recall_point& point) {
+    // The fact has the answer's tokens, but for a tokenizer that cuts the two sentences differently.
+    const std::size_t wanted = std::min(asked.word.first + at, asked.fact.last - 1);
     for (std::size_t layer = 0; layer < point.layers.size(); ++layer) {
       const std::vector<kvkeep::retrieved_tokens> retrieved = stream_.cache().retrieved(layer);
       const std::size_t rank = rank_of(retrieved, static_cast<kvkeep::position>(wanted));
       retrieved_ = retrieved_ || !retrieved.empty();
-      if (first) {
+      if (at == 0) {
         point.layers[layer].first.add(rank > 0);
         point.layers[layer].rank += static_cast<double>(rank);
       }
@@ -119,15 +119,16 @@ class reading {
     }
   }
 
-  // The text in the brackets that end a line, once they are closed.
-  [[nodiscard]] std::optional<std::string> answer_in(const hidden_fact& asked, std::span<const token> line) const {
+  // The answer that ends a line so far.
+  struct given_answer {
+    std::string text;
+    bool closed = false;  // by its bracket
+  };
+  [[nodiscard]] given_answer answer_in(const hidden_fact& asked, std::span<const token> line) const {
     const std::string text = input_.pieces.decode(line);
-    const std::size_t begin = asked.stem.size() + 1;
-    const std::size_t end = text.find(']', begin);
-    if (end == std::string::npos) {
-      return std::nullopt;
-    }
-    return text.compare(0, begin, asked.stem + "[") == 0 ? text.substr(begin, end - begin) : std::string();
+    const std::size_t begin = std::min(asked.stem.size() + 1, text.size());
+    const std::size_t end = std::min(text.find(']', begin), text.size());
+    return {text.substr(begin, end - begin), end < text.size()};
   }
 
   const recall_input& input_;
