@@ -125,7 +125,7 @@ recall_report empty_report(const recall_options& options, const checkpoint& sour
 
 std::vector<std::string> recall_policies(std::size_t trained) {
   constexpr std::size_t sinks = 4;
-  constexpr std::size_t unit = 16;
+  constexpr std::size_t unit = 8;
   const std::size_t rest = trained - sinks;
   const std::size_t half = trained / 2;
   return {fmt::format("dense:max_tokens={}", trained),

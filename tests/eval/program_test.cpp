@@ -176,6 +176,40 @@ TEST_F(Program, TakesTasksAndWritesTheirData) {
   EXPECT_TRUE(has(without.error, "--text")) << without.error;
 }
 
+TEST_F(Program, AsksForHiddenFactsAndDrawsHowManyWereRecalled) {
+  const std::string text = data_file("gettysburg.txt").string();
+  const std::vector<std::string> least{"recall", "--model", bundled_model().string(), "--text", text};
+  const auto with = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = least;
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  const outcome done =
+      run(with({"--policies", "dense:max_tokens=300;inf_llm:sinks=4,window=96,block_size=16,count=4,representatives=4",
+                "--lengths", "150,300", "--depths", "0,50", "--documents", "1", "--kinds", "distinct_key", "--json",
+                file("a.json").string(), "--plot", file("a.svg").string()}));
+  EXPECT_EQ(done.status, 0) << done.error;
+  EXPECT_EQ(done.error, "");
+  EXPECT_TRUE(has(done.out, "recall of distinct_key in gettysburg.txt: 1 documents")) << done.out;
+  EXPECT_TRUE(has(done.out, "dense:max_tokens=300: skipped at 300 tokens")) << done.out;
+  EXPECT_TRUE(has(contents(file("a.json")), "\"retrieved_by_layer\": ["));
+  EXPECT_TRUE(has(contents(file("a.svg")), "</svg>"));
+  EXPECT_EQ(files(), 4U);  // with stdout and stderr
+
+  const auto wrong = [&](const std::vector<std::string>& more, const std::string& named) {
+    const outcome refused = run(with(more));
+    EXPECT_EQ(refused.status, 2) << named;
+    EXPECT_TRUE(has(refused.error, named)) << refused.error;
+    EXPECT_EQ(refused.out, "");
+  };
+  wrong({"--lengths", "1000,10"}, "--lengths: 10 is not a whole number from 64 to 1073741824");
+  wrong({"--depths", "50,101"}, "--depths: 101 is not a whole number from 0 to 100");
+  wrong({"--documents", "0"}, "--documents: 0 is not a whole number from 1 to 1048576");
+  wrong({"--kinds", "grocery,poem"}, "poem not in {distinct_key,grocery,pass_key}");
+  EXPECT_EQ(run(with({"--json", text})).status, 1);
+  EXPECT_EQ(run({"recall", "--model", bundled_model().string()}).status, 2);
+}
+
 TEST_F(Program, LeavesNothingHalfWritten) {
   const std::string json = file("a.json").string();
   write_file(json, "old");
