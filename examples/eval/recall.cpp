@@ -75,13 +75,13 @@ std::vector<recall_entrant> make_entrants(const recall_options& options, const s
   std::vector<recall_entrant> out;
   for (const std::string& spec : specs) {
     for (const std::size_t length : options.lengths) {
-      contestant parsed = parse_contestant(spec, length + question_room);
+      const contestant parsed = parse_contestant(spec, length + question_room);
       if (parsed.is_oracle()) {
         throw failure(fmt::format("policy {}: is no KV policy but an oracle of `compare`", spec));
       }
-      auto policy = std::get<kvkeep::any_policy>(std::move(parsed.what));
+      const auto policy = std::get<kvkeep::any_policy>(parsed.what);
       std::string skipped = no_room(policy, length + question_room);
-      out.push_back({spec, length, std::move(policy), std::move(skipped)});
+      out.push_back({spec, length, policy, std::move(skipped)});
     }
   }
   return out;
@@ -99,6 +99,7 @@ void check_caches(const std::vector<recall_entrant>& entrants, const checkpoint&
 
 std::vector<std::string> names_of(const std::vector<fact_kind>& kinds) {
   std::vector<std::string> out;
+  out.reserve(kinds.size());
   for (const fact_kind kind : kinds) {
     out.emplace_back(text_of(kind));
   }
@@ -133,11 +134,11 @@ std::vector<std::string> recall_policies(std::size_t trained) {
           fmt::format("streaming_llm:sinks={},window={}", sinks, rest),
           fmt::format("sir_llm:sinks={},window={},count={}", sinks, rest - half, half),
           fmt::format("lm_infinite:sinks={},window={}", sinks, rest),
-          fmt::format("inf_llm:sinks={},window={},block_size={},count={},representatives=4", sinks, half, unit,
-                      half / unit),
-          fmt::format("inf_llm_published:n_init={},n_local={},block_size={},topk={},repr_topk=4,exc_block_size={},"
+          fmt::format("inf_llm:sinks={},window={},block_size={},count={},representatives={}", sinks, half, unit,
+                      half / unit, unit),
+          fmt::format("inf_llm_published:n_init={},n_local={},block_size={},topk={},repr_topk={},exc_block_size={},"
                       "pending=exact",
-                      sinks, half, unit, half / unit, std::min<std::size_t>(64, half))};
+                      sinks, half, unit, half / unit, unit, half)};
 }
 
 recall_report run_recall(const recall_options& options, const compare_hooks& hooks) {

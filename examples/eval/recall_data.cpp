@@ -123,8 +123,7 @@ recall_document document_maker::make(const document_place& place) const {
     throw failure(fmt::format("length is {}; its facts alone have {} tokens", place.length, room + end_.size()));
   }
   const std::size_t filler = place.length - room;
-  const std::size_t before =
-      static_cast<std::size_t>(static_cast<double>(filler) * static_cast<double>(place.depth) / 100 + 0.5);
+  const std::size_t before = (filler * place.depth + 50) / 100;
   // The line before the facts ends where they begin.
   fill(before - std::min(before, end_.size()));
   append(out.tokens, std::span(end_).first(std::min(before, end_.size())));

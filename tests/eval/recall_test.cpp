@@ -332,6 +332,7 @@ TEST(Recall, TableAndPlot) {
 TEST(Recall, ReadsAsManyTokensAsTheModelWasTrainedOn) {
   const std::vector<std::string> specs = kvkeep_eval::recall_policies(256);
   EXPECT_EQ(specs[0], "dense:max_tokens=256");
+  EXPECT_EQ(specs[5], "inf_llm:sinks=4,window=128,block_size=8,count=16,representatives=8");
   for (const std::string& spec : specs) {
     EXPECT_TRUE(kvkeep::try_parse_policy(spec, {.max_tokens = 1000})) << spec;
   }
