@@ -63,8 +63,8 @@ std::string plot_script(const recall_report& report, picture kind) {
   for (std::size_t k = 0; k < report.kinds.size(); ++k) {
     const double share = static_cast<double>(panel_height + (k == 0 ? key_height : 0)) / height;
     top -= share;
-    out += fmt::format("set origin 0, {}\nset size 1, {}\nset ylabel {}\n{}\nplot ", std::max(top, 0.0), share,
-                       in_quotes(fmt::format("{}: whole answers (%)", report.kinds[k])),
+    out += fmt::format("set origin 0, {}\nset size 1, {}\nset ylabel {} noenhanced\n{}\nplot ", std::max(top, 0.0),
+                       share, in_quotes(fmt::format("{}: whole answers (%)", report.kinds[k])),
                        k == 0 ? "set key outside center top vertical maxcols 1 noenhanced" : "unset key");
     for (std::size_t i = 0; i < specs.size(); ++i) {
       out += fmt::format(

@@ -326,7 +326,7 @@ TEST(Recall, TableAndPlot) {
   const std::string script = kvkeep_eval::plot_script(report, kvkeep_eval::picture::svg);
   EXPECT_NE(script.find("$whole0_1 << EOD\n170 "), std::string::npos) << script;
   EXPECT_NE(script.find("\n700 0 0 39.0"), std::string::npos) << script;
-  EXPECT_NE(script.find("set ylabel 'distinct_key: whole answers (%)'"), std::string::npos) << script;
+  EXPECT_NE(script.find("set ylabel 'distinct_key: whole answers (%)' noenhanced"), std::string::npos) << script;
 }
 
 TEST(Recall, ReadsAsManyTokensAsTheModelWasTrainedOn) {
