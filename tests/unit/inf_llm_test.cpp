@@ -204,7 +204,8 @@ class slow_layer {
           local.push_back(in_window);
         };
         const std::size_t window_begin = t + 1 > rules_.window ? t + 1 - rules_.window : 0;
-        const std::size_t last = rules_.pending == pending_mask::authors ? begin + count - 1 : t;
+        const bool doubles = rules_.pending == pending_mask::authors && rules_.layers.has(layer_);
+        const std::size_t last = doubles ? begin + count - 1 : t;
         const std::size_t far_end = last + 1 > rules_.window ? last + 1 - rules_.window : 0;
         for (std::size_t j = 0; j < std::min(rules_.sinks, far_end); ++j) read(j, false);
         for (std::size_t j = first_of(filed); j < far_end; ++j) read(j, false);
