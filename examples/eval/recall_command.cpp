@@ -89,12 +89,7 @@ void recall_command::add_output_options() {
 
 recall_report recall_command::run_with_progress() const {
   progress_line line;
-  compare_hooks hooks;
-  if (line.shown()) {
-    hooks.report = [&](const progress& at) { line.show(at); };
-  }
-  hooks.stop = [] { return caught_interrupt() != 0; };
-  return run_recall(options_, hooks);
+  return run_recall(options_, line.hooks());
 }
 
 int recall_command::run() {
@@ -105,14 +100,8 @@ int recall_command::run() {
   for (const std::string& kind : kinds_) {
     options_.kinds.push_back(kinds_by_name().at(kind));
   }
-  const std::vector<std::filesystem::path> inputs{options_.text,
-                                                  options_.model,
-                                                  options_.model / "config.json",
-                                                  options_.model / "model.safetensors",
-                                                  options_.model / "tokenizer.model",
-                                                  options_.tokenizer};
   const std::vector<std::filesystem::path> outputs{json_, plot_};
-  refuse_lost_files(outputs, inputs);
+  refuse_lost_files(outputs, model_inputs(options_.text, options_.model, options_.tokenizer));
   std::optional<picture> kind;
   if (!plot_.empty()) {
     kind = picture_of(plot_);

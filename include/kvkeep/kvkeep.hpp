@@ -31,6 +31,7 @@
 #include "kvkeep/policy/retain/sinks.hpp"
 #include "kvkeep/policy/retain/top.hpp"
 #include "kvkeep/policy/retain/unfiled.hpp"
+#include "kvkeep/policy/select/layer_range.hpp"
 #include "kvkeep/policy/select/middle_top_k.hpp"
 #include "kvkeep/policy/select/read_all.hpp"
 #include "kvkeep/policy/select/retrieve_blocks.hpp"
