@@ -28,6 +28,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/cache/token_table.hpp
     include/kvkeep/cache/view_builder.hpp
     include/kvkeep/codec/codec.hpp
+    include/kvkeep/codec/cold_codec.hpp
     include/kvkeep/codec/f32.hpp
     include/kvkeep/codec/float16.hpp
     include/kvkeep/codec/half.hpp
@@ -36,6 +37,8 @@ set(KVKEEP_HEADERS
     include/kvkeep/codec/quantised.hpp
     include/kvkeep/codec/quants.hpp
     include/kvkeep/core/arena.hpp
+    include/kvkeep/core/background.hpp
+    include/kvkeep/core/background_thread.hpp
     include/kvkeep/core/config.hpp
     include/kvkeep/core/error.hpp
     include/kvkeep/core/executor.hpp
@@ -49,9 +52,14 @@ set(KVKEEP_HEADERS
     include/kvkeep/detail/simd.hpp
     include/kvkeep/kvkeep.hpp
     include/kvkeep/memory/block_memory.hpp
+    include/kvkeep/memory/hot_units.hpp
     include/kvkeep/memory/key_memory.hpp
     include/kvkeep/memory/resident_tokens.hpp
+    include/kvkeep/memory/tiered_units.hpp
     include/kvkeep/memory/unit_index.hpp
+    include/kvkeep/memory/unit_mass.hpp
+    include/kvkeep/memory/unit_rules.hpp
+    include/kvkeep/memory/unit_tiers.hpp
     include/kvkeep/memory/window_mass.hpp
     include/kvkeep/policy/dense.hpp
     include/kvkeep/policy/evidence/surprisals.hpp
@@ -86,4 +94,5 @@ set(KVKEEP_HEADERS
     include/kvkeep/position/rope_frequencies.hpp
     include/kvkeep/position/rotate.hpp
     include/kvkeep/position/rotator.hpp
-    include/kvkeep/storage/kv_store.hpp)
+    include/kvkeep/storage/kv_store.hpp
+    include/kvkeep/storage/spill_file.hpp)

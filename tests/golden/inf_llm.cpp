@@ -1,5 +1,10 @@
 // InfLLM: in the calls of the file; the same cut at execution blocks, where every lookup and what decided representatives can be
-// seen; and, where the authors' blocks are single tokens, the default policy, token by token and in steps of 7.
+// seen, with all units in RAM and with only those there that the authors' device cache holds; and, where the authors' blocks are
+// single tokens, the default policy, token by token and in steps of 7.
+#include <filesystem>
+
+#include <unistd.h>
+
 #include "golden.hpp"
 #include "stream.hpp"
 
@@ -15,6 +20,7 @@ struct file_chunk {
   std::size_t count = 0;
   std::size_t units = 0;         // that exist
   std::vector<positions> order;  // [choosers]: retrieved, best first
+  positions hot;                 // what the device cache holds behind it, sorted; not where heads have their own
 };
 /// One call.
 struct file_call {
@@ -48,6 +54,8 @@ struct inf_llm_file {
   bool per_head = false;
   std::size_t frozen = 1;
   kvkeep::inf_llm::published policy;
+  std::size_t hot_units = 0;
+  kvkeep::hot_rule keeps;
   std::vector<file_call> calls;
   std::vector<file_block> blocks;
 
@@ -68,6 +76,12 @@ struct inf_llm_file {
               .max_tokens = data.tokens,
               .chooses = per_head ? kvkeep::chosen_by::query_head : kvkeep::chosen_by::layer,
               .pending = variant == "reference" ? kvkeep::pending_mask::authors : kvkeep::pending_mask::exact};
+    hot_units = count_field(params, "max_cached_block");
+    const std::string strategy = text_field(params, "cache_strategy");
+    require(strategy == "lru" || strategy == "lru-s", "unknown cache strategy {}", strategy);
+    if (strategy == "lru-s") {
+      keeps = kvkeep::hot::decayed{.decay = static_cast<float>(number_field(params, "score_decay")), .since_use = true};
+    }
     for (const json& step : list_field(file, "steps")) {
       require(text_field(step, "op") == "append", "unknown step {}", text_field(step, "op"));
       file_call call{count_field(step, "token_count"), {}};
@@ -75,7 +89,8 @@ struct inf_llm_file {
         const json& units = field(chunk, "n_blocks");
         call.chunks.push_back({count_field(chunk, "token_begin"), count_field(chunk, "token_count"),
                                as_count(units.is_array() ? units.at(0) : units, "n_blocks"),
-                               lists_of(list_field(chunk, "retrieved_order"), per_head)});
+                               lists_of(list_field(chunk, "retrieved_order"), per_head),
+                               per_head ? positions{} : counts_of(list_field(chunk, "cached_blocks"))});
       }
       calls.push_back(std::move(call));
     }
@@ -90,15 +105,20 @@ struct inf_llm_file {
   }
 };
 
+/// A path at which there is nothing, for this process alone.
+std::string private_path() {
+  return (std::filesystem::temp_directory_path() / fmt::format("kvkeep-golden-{}", ::getpid())).string();
+}
+
 /// A cache that is fed the file's tokens.
 template <class Policy>
 class run {
  public:
-  run(const inf_llm_file& file, const Policy& policy, tally& counted)
+  run(const inf_llm_file& file, const Policy& policy, tally& counted, const kvkeep::unit_tiers& tiers = {})
       : file_(file),
         counted_(counted),
         cache_(kvkeep::make_cache(file.data.shape, policy,
-                                  {.positions = file.data.encoding, .max_step = file.data.tokens})) {}
+                                  {.positions = file.data.encoding, .max_step = file.data.tokens, .tiers = tiers})) {}
 
   void append(std::size_t count) {
     const kvkeep::model_shape& s = file_.data.shape;
@@ -128,6 +148,12 @@ class run {
       }
       counted_.same(fmt::format("retrieved by {} at token {}", c, chunk.begin), ours, expected);
     }
+  }
+  /// What is in RAM.
+  void check_hot(const file_chunk& chunk) {
+    positions ours;
+    for (const std::uint32_t unit : cache_.memory().hot_units(0)) ours.push_back(to_position(unit));
+    counted_.same(fmt::format("units in RAM at token {}", chunk.begin), sorted(ours), chunk.hot);
   }
   /// The window's sums of the units that the last chunk completed.
   void check_sums() {
@@ -197,6 +223,18 @@ report run_infllm(const json& json_file) {
       }
     }
     cut.check_representatives();
+    const std::size_t frames = file.hot_units * (file.per_head ? file.data.shape.query_heads : 1);
+    const std::size_t blocks = (file.policy.block_size + kvkeep::block_tokens - 1) / kvkeep::block_tokens;
+    const std::size_t bytes =
+        2 * kvkeep::f32::key_block_bytes(file.data.shape.head_dim) * blocks * file.data.shape.kv_heads;
+    run tiered(file, file.policy, counted, {.hot_bytes = frames * bytes, .path = private_path(), .keeps = file.keeps});
+    for (const file_call& call : file.calls) {
+      for (const file_chunk& chunk : call.chunks) {
+        tiered.append(chunk.count);
+        tiered.check_retrieved(chunk);
+        if (!file.per_head) tiered.check_hot(chunk);
+      }
+    }
     detail += "; the same cut at execution blocks";
   }
   if (single) {

@@ -49,6 +49,10 @@ class unit_inspection {
                                                       std::size_t query_head) const noexcept {
     return core_->memory.vector(layer, unit, query_head);
   }
+  /// What happened between RAM and file; all 0 without tiers.
+  [[nodiscard]] tier_counters tiers() const noexcept { return core_->memory.tiers.counters(); }
+  /// The units of a layer that are in RAM, in no order; without tiers none are listed. Allocates.
+  [[nodiscard]] std::vector<std::uint32_t> hot_units(std::size_t layer) const { return core_->memory.hot_in(layer); }
   /// What the token at a position got of a query head's attention while it was in the window (or the sum of its scores,
   /// where those decide). Errors: a position that is not held.
   [[nodiscard]] result<float> try_window_sum(std::size_t layer, std::size_t query_head, position at) const {

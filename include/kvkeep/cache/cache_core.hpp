@@ -38,6 +38,7 @@ struct cache_options {
   std::size_t max_shortened =
       0;                    ///< tokens of a step begun with may_shorten, where attention decides what the policy does:
                             ///< its queries are kept until commit, 0 .. max_step
+  unit_tiers tiers{};       ///< where memory units lie, of policies that retrieve them
   drop_listener on_drop{};  ///< told what was dropped and why
 };
 
@@ -47,8 +48,10 @@ struct cache_bytes {
   std::size_t values = 0;   ///< stored values
   std::size_t tables = 0;   ///< positions, slots, plans, columns
   std::size_t memory = 0;   ///< of policies that retrieve units: representatives, attention sums, what was looked up
+  std::size_t staging = 0;  ///< of units that are on their way to or from a file
   std::size_t scratch = 0;  ///< angles and the kernel's working memory
   std::size_t total = 0;    ///< their sum
+  std::uint64_t file = 0;   ///< of the file of memory units, when it is full; not RAM, and not in the sum
 };
 
 namespace detail {
@@ -60,6 +63,8 @@ class cache_core {
   /// Whether the policy files tokens in units and retrieves them.
   static constexpr bool retrieves = unit_select<typename planner_type::select_type>;
   using memory_type = typename memory_of<typename planner_type::select_type>::type;
+  /// Whether the units of the policy may lie in a file.
+  static constexpr bool has_tiers = std::is_same_v<memory_type, block_memory>;
 
   [[nodiscard]] static result<std::unique_ptr<cache_core>> try_make(const model_shape& shape, const Policy& policy,
                                                                     const cache_options& options) {
@@ -75,6 +80,9 @@ class cache_core {
     core->lay_out(core->memory_);
     core->used = *bytes;
     core->fill(options);
+    if constexpr (has_tiers) {
+      if (auto ok = core->open_tiers(); !ok) return ok.error();
+    }
     return core;
   }
 
@@ -102,10 +110,22 @@ class cache_core {
       arena units;
       measured.memory.lay_out(units, measured.evidence_shape());
       out.memory = units.used();
+      if constexpr (has_tiers) {
+        if (measured.memory.tiered()) {
+          out.staging = measured.memory.tiers.staging_bytes();
+          out.memory -= out.staging;
+          out.file = measured.memory.tiers.file_bytes();
+        }
+      }
     }
-    out.scratch = ruler.used() - out.keys - out.values - out.memory;
-    out.total = out.keys + out.values + out.tables + out.memory + out.scratch;
+    out.scratch = ruler.used() - out.keys - out.values - out.memory - out.staging;
+    out.total = out.keys + out.values + out.tables + out.memory + out.staging + out.scratch;
     return out;
+  }
+  cache_core(const cache_core&) = delete;
+  cache_core& operator=(const cache_core&) = delete;
+  ~cache_core() {
+    if constexpr (has_tiers) memory.tiers.finish();  // before the memory goes that it works in
   }
 
   /// shortens: fewer tokens than n may be committed.
@@ -117,6 +137,12 @@ class cache_core {
       }
     }
     if (auto ok = plan.try_begin(n); !ok) return ok;
+    if constexpr (has_tiers) {
+      if (auto ok = memory.make_room(number_of(plan.next_position()), n); !ok) {
+        plan.abort();
+        return ok;
+      }
+    }
     shortens_ = shortens;
     std::fill(attended_.begin(), attended_.end(), std::uint8_t{0});
     attention_.begin_step(plan.next_position(), n);
@@ -197,6 +223,12 @@ class cache_core {
     return {};
   }
   [[nodiscard]] result<void> clear() {
+    if (auto ok = plan.check_closed("clear"); !ok) return ok;
+    if constexpr (has_tiers) {
+      if (memory.tiered()) {
+        if (auto ok = memory.tiers.clear(); !ok) return ok;
+      }
+    }
     if (auto ok = plan.try_clear(); !ok) return ok;
     settle();
     if constexpr (retrieves) memory.reset();
@@ -255,7 +287,7 @@ class cache_core {
       : shape(s),
         policy(p),
         plan(std::move(made)),
-        memory(make_memory(plan, s)),
+        memory(make_memory(plan, s, options)),
         attention_(sizes(options)),
         on_drop_(options.on_drop) {
     if constexpr (planner_type::scope == kvkeep::scope::sequence) lanes_ = shape.layers * shape.kv_heads;
@@ -267,13 +299,26 @@ class cache_core {
     max_shortened_ = options.max_shortened;
   }
 
-  [[nodiscard]] static memory_type make_memory(const planner_type& made, const model_shape& s) {
-    if constexpr (retrieves) {
+  [[nodiscard]] static memory_type make_memory(const planner_type& made, const model_shape& s,
+                                               const cache_options& options) {
+    if constexpr (has_tiers) {
+      return memory_type(made.rules(), s, options.tiers, bytes_of_unit(made.rules(), s, options));
+    } else if constexpr (retrieves) {
       return memory_type(made.rules(), s);
     } else {
       return {};
     }
   }
+  template <class Rules>
+  [[nodiscard]] static unit_bytes bytes_of_unit(const Rules& rules, const model_shape& s,
+                                                const cache_options& options) {
+    const std::size_t blocks = unit_rules_of(rules).unit_blocks();
+    const std::size_t dim = s.head_dim;
+    return {.frame = s.kv_heads * blocks * (KeyCodec::key_block_bytes(dim) + ValueCodec::value_block_bytes(dim)),
+            .record = s.kv_heads * kv_store<KeyCodec, ValueCodec>::record_bytes(options.tiers.cold, dim, blocks)};
+  }
+  /// Makes the file of units, if there is to be one.
+  [[nodiscard]] result<void> open_tiers();
   /// Room for filed tokens.
   [[nodiscard]] filed_blocks filed() const noexcept {
     if constexpr (retrieves) {
@@ -293,8 +338,8 @@ class cache_core {
   [[nodiscard]] result<void> shorten(std::size_t count, const commit_evidence& evidence);
   /// Attends one layer's queries, the step's first ones, whose rows are stored.
   template <class Evidence>
-  void attend_with_memory(std::size_t layer, rows_view<const float> q, rows_view<float> out,
-                          const executor_ref& executor, Evidence& evidence);
+  [[nodiscard]] result<void> attend_with_memory(std::size_t layer, rows_view<const float> q, rows_view<float> out,
+                                                const executor_ref& executor, Evidence& evidence);
   /// The rows of a layer's queries, those that may be attended again.
   [[nodiscard]] std::span<float> queries_of(std::size_t layer) const noexcept {
     const std::size_t length = max_shortened_ * shape.query_heads * shape.head_dim;

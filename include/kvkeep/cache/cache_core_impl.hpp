@@ -16,6 +16,15 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check(const model_shape& 
   }
   if (auto ok = KeyCodec::check(shape.head_dim); !ok) return ok;
   if (auto ok = ValueCodec::check(shape.head_dim); !ok) return ok;
+  if constexpr (has_tiers) {
+    if (auto ok = check_tiers(options.tiers, shape.head_dim); !ok) return ok;
+    if (auto ok = memory_type::check(rules, shape, options.tiers, bytes_of_unit(rules, shape, options)); !ok) return ok;
+  } else if (auto ok = check_tiers(options.tiers, shape.head_dim); !ok || options.tiers.hot_bytes != 0) {
+    if (!ok) return ok;
+    return make_error(errc::unsupported, "tiers.hot_bytes",
+                      fmt::format("tiers.hot_bytes = {}; allowed: 0: this policy retrieves no memory units",
+                                  options.tiers.hot_bytes));
+  }
   if (!std::isfinite(options.scale) || options.scale < 0.0F) {
     return bad_argument("scale", options.scale, "finite and > 0, or 0 for 1 / sqrt(head_dim)");
   }
@@ -138,7 +147,7 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend(std::size_t layer,
     if constexpr (memory_type::decided_by_attention) {
       if (shortens_) keep_queries(layer, q);
     }
-    attend_with_memory(layer, q, out, executor, evidence);
+    if (auto ok = attend_with_memory(layer, q, out, executor, evidence); !ok) return ok;
     attended_[layer] = 1;
     return {};
   }
@@ -179,7 +188,7 @@ void cache_core<Policy, KeyCodec, ValueCodec>::store_rows(std::size_t layer, row
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
 void cache_core<Policy, KeyCodec, ValueCodec>::build_views(std::size_t unit, std::size_t first, std::size_t last) {
-  if (unit == built_unit_ && first == attention_.first()) return;
+  if (unit == built_unit_ && first == attention_.first()) return attention_.attend_all();
   built_unit_ = nothing;  // until all is done: rules may throw
   attention_.start_views(first);
   while (first + attention_.count() < last && attention_.wants_view()) {

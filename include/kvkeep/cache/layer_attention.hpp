@@ -142,9 +142,12 @@ class layer_attention {
 
   void start_views(std::size_t first) noexcept {
     first_ = first;
-    count_ = 0;
+    count_ = built_ = 0;
     spans_taken_ = 0;
   }
+  /// Attends as many of those queries only, until attend_all().
+  void attend_first(std::size_t count) noexcept { count_ = count; }
+  void attend_all() noexcept { count_ = built_; }
   [[nodiscard]] bool wants_view() const noexcept { return count_ < views_.size(); }
   /// Whether there is room for a view of so many spans; there always is for the first.
   [[nodiscard]] bool has_room(std::size_t spans) const noexcept { return spans_taken_ + spans <= spans_.size(); }
@@ -152,6 +155,7 @@ class layer_attention {
     const std::span<key_span> kept = spans_.subspan(spans_taken_, view.spans.size());
     std::copy(view.spans.begin(), view.spans.end(), kept.begin());
     views_[count_++] = kept;
+    built_ = count_;
     spans_taken_ += view.spans.size();
     distance_ = view.distance;
     if (!sizes_.turns_keys) return;
@@ -276,7 +280,7 @@ class layer_attention {
     const std::span<std::span<const key_span>> left = left_.subspan(region * together(), together());
     for (std::size_t t = 0; t < count_; ++t) left[t] = part_of(views_[t], part);
 
-    if (more.spans != nullptr) attend_more(head, part, worker, lane_of(head, true), q, more);
+    if (more.spans != nullptr) attend_more(head, part, worker, lane_of(head, true), q, more, observer);
     // Where keys have two forms, first the raw ones, which all have one angle. Then one pass for the largest angle of every
     // query, where almost all keys are; then the next angles of those that have more.
     const auto reads_raw = [&](const key_span& s) { return sizes_.both && s.raw; };
@@ -315,8 +319,9 @@ class layer_attention {
     f(observer);
   }
   /// One part of what the queries of a kv head read besides their views.
+  template <class Observer>
   void attend_more(std::size_t head, std::size_t part, std::size_t worker, const lane& keys, rows_view<const float> q,
-                   const more_reads& more) noexcept {
+                   const more_reads& more, const Observer& observer) noexcept {
     const std::size_t group = sizes_.shape.group();
     const std::size_t dim = sizes_.shape.head_dim;
     const std::size_t region = region_of(head, part, worker);
@@ -339,7 +344,14 @@ class layer_attention {
         }
         ++count;
       }
-      kvkeep::attend(keys, std::span<const query_run>(runs.first(count)), options, scratch_[worker]);
+      const std::span<const query_run> all = runs.first(count);
+      if constexpr (requires { observer.wants_more(); }) {
+        if (observer.wants_more()) {
+          kvkeep::attend(keys, all, options, scratch_[worker], observer.of_more(g));
+          continue;
+        }
+      }
+      kvkeep::attend(keys, all, options, scratch_[worker]);
     }
   }
 
@@ -386,7 +398,8 @@ class layer_attention {
   float softcap_ = 0.0F;
   position first_position_ = 0;  // of the step
   std::size_t first_ = 0;        // query whose view is views_[0]
-  std::size_t count_ = 0;        // views
+  std::size_t built_ = 0;        // views
+  std::size_t count_ = 0;        // of them, those that are attended
   std::size_t spans_taken_ = 0;
 
   rotator rotator_;

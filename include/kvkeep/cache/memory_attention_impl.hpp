@@ -8,22 +8,32 @@
 KVKEEP_NAMESPACE_BEGIN
 namespace detail {
 
-/// What the caller wants to know of attention, and beside it the sums of the window, which raw keys have no part in.
+/// What the caller wants to know of attention, and beside it the sums of the window, which raw keys have no part in, and those
+/// of units.
 template <class Wanted, class Except>
 struct evidence_and_mass {
   Wanted& wanted;
-  window_mass& mass;
+  block_memory& memory;
   Except except;  // except(query, f): f(slot) for the slots that do not count for a query
 
   using wanted_record = decltype(std::declval<const Wanted&>().record(std::size_t{0}));
   struct record_type {
     wanted_record of_wanted;
     window_mass::record_type of_window;
+    unit_mass::record_type of_units;
 
     [[nodiscard]] const wanted_record& of_raw() const noexcept { return of_wanted; }
     void clear(std::size_t rows) const noexcept {
       of_wanted.clear(rows);
       of_window.clear(rows);
+      if (wants_more()) of_units.clear(rows);
+    }
+    /// Whether what is read besides the views is to be told of, and the observer of a query head of the group, or of all.
+    [[nodiscard]] bool wants_more() const noexcept { return !of_units.weights.empty(); }
+    [[nodiscard]] unit_mass::record_type of_more(std::size_t head) const noexcept {
+      unit_mass::record_type out = of_units;
+      out.first_head = head;
+      return out;
     }
     void scores(std::size_t query, std::size_t head, std::span<const std::uint32_t> blocks, const std::uint16_t* masks,
                 const float* made) const noexcept {
@@ -36,12 +46,13 @@ struct evidence_and_mass {
     }
   };
   [[nodiscard]] record_type record(std::size_t region) const noexcept {
-    return {wanted.record(region), mass.record(region)};
+    return {wanted.record(region), memory.mass.record(region), memory.attended.record(region)};
   }
   void take(const record_type& record, std::size_t kv_head, std::size_t first,
             std::span<const softmax_state> states) noexcept {
     wanted.take(record.of_wanted, kv_head, first, states);
-    mass.take(record.of_window, kv_head, states, [&](std::size_t q, const auto& f) { except(first + q, f); });
+    memory.mass.take(record.of_window, kv_head, states, [&](std::size_t q, const auto& f) { except(first + q, f); });
+    if (record.wants_more()) memory.take_attended(record.of_units, kv_head, states);
   }
   void take_states(std::size_t kv_head, std::size_t first, std::span<const softmax_state> states) noexcept {
     wanted.take_states(kv_head, first, states);
@@ -96,18 +107,22 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::shorten(std::size_t count
   no_evidence_wanted nothing_wanted;
   built_unit_ = nothing;
   for (std::size_t layer = 0; layer < shape.layers; ++layer) {
-    attend_with_memory(layer, {queries_of(layer).data(), count, shape.query_heads, shape.head_dim},
-                       {kept_outputs_.data(), count, shape.query_heads, shape.head_dim}, executor_ref{},
-                       nothing_wanted);
+    if (auto ok = attend_with_memory(layer, {queries_of(layer).data(), count, shape.query_heads, shape.head_dim},
+                                     {kept_outputs_.data(), count, shape.query_heads, shape.head_dim}, executor_ref{},
+                                     nothing_wanted);
+        !ok) {
+      return ok;
+    }
   }
   return {};
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
 template <class Evidence>
-void cache_core<Policy, KeyCodec, ValueCodec>::attend_with_memory(std::size_t layer, rows_view<const float> q,
-                                                                  rows_view<float> out, const executor_ref& executor,
-                                                                  Evidence& evidence) {
+result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend_with_memory(std::size_t layer, rows_view<const float> q,
+                                                                          rows_view<float> out,
+                                                                          const executor_ref& executor,
+                                                                          Evidence& evidence) {
   const auto lane = [&](std::size_t head, bool raw) {
     return raw ? store.raw_view(lane_of(layer, head)) : store.view(lane_of(layer, head));
   };
@@ -119,26 +134,30 @@ void cache_core<Policy, KeyCodec, ValueCodec>::attend_with_memory(std::size_t la
   const std::size_t n = q.tokens();
   memory.begin_layer(layer, number_of(plan.next_position()), n);
   const auto raw_lane = [&](std::size_t head) { return store.raw_view(lane_of(layer, head)); };
-  const auto attend_all = [&](auto& told) {
+  const auto attend_all = [&](auto& told) -> result<void> {
     for (std::size_t begin = 0; begin < n;) {
       const std::size_t end = memory.segment_end(begin, n);
       for (std::size_t t = begin; t < end; t += attention_.count()) {
         build_views(0, t, end);
         more_reads more;
         if (memory.retrieves_in(layer)) {
-          memory.choose(t, attention_.count(), begin, end, tokens, begin_of_stream, turn, raw_lane);
+          const auto chosen = memory.choose(t, attention_.count(), begin, end, tokens, begin_of_stream, turn, raw_lane);
+          if (!chosen) return chosen.error();
+          attention_.attend_first(*chosen);
           more = {memory.reads().data(), memory.choosers(), memory.distance()};
         }
         attention_.attend(0, shape.kv_heads, lane, q, out, executor, told, more);
+        if constexpr (has_tiers) memory.settle_attended();
       }
       if constexpr (memory_type::decided_by_attention) {
         if (memory.retrieves_in(layer)) memory.represent(begin, end, tokens, begin_of_stream, raw_lane);
       }
       begin = end;
     }
+    return {};
   };
   if (!memory.retrieves_in(layer)) {
-    attend_all(evidence);
+    return attend_all(evidence);
   } else if constexpr (memory_type::decided_by_attention) {
     const auto except = [&](std::size_t query, const auto& f) {
       // A query's score for itself is no evidence; where nothing is turned, keys behind the window were observed as well.
@@ -148,22 +167,57 @@ void cache_core<Policy, KeyCodec, ValueCodec>::attend_with_memory(std::size_t la
                                     static_cast<position>(memory.rules().geometry.window);
       for (std::size_t i = 0; i < tokens.slots.size() && tokens.position_of(i) < window_begin; ++i) f(tokens.slots[i]);
     };
-    evidence_and_mass<Evidence, decltype(except)> all{evidence, memory.mass, except};
-    attend_all(all);
+    evidence_and_mass<Evidence, decltype(except)> all{evidence, memory, except};
+    return attend_all(all);
   } else {
-    attend_all(evidence);
+    return attend_all(evidence);
   }
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
 void cache_core<Policy, KeyCodec, ValueCodec>::file(std::size_t n) {
   memory.commit(number_of(plan.next_position()));
+  const filed_blocks lanes = filed();
   for (const token_drop& drop : plan.last().dropped) {
-    memory.file(number_of(drop.at), drop.where, [&](slot from, slot to) {
-      for (std::size_t lane = filed().first_lane; lane < filed().last_lane; ++lane) store.file(lane, from, to);
-    });
+    if constexpr (has_tiers) {
+      memory.file(number_of(drop.at), drop.where, [&](slot from, std::size_t unit, std::size_t token) {
+        for (std::size_t lane = lanes.first_lane; lane < lanes.last_lane; ++lane) {
+          if (!memory.tiered()) {
+            store.file(lane, from, memory.filed_slot(unit, token));
+            continue;
+          }
+          const std::size_t place = lane - lanes.first_lane;
+          const std::span<std::byte> record = memory.tiers.staged(unit, place / shape.kv_heads);
+          const std::size_t length = record.size() / shape.kv_heads;
+          store.to_record(lane, from, record.subspan(place % shape.kv_heads * length, length), token,
+                          memory.where().cold, key_row_);
+        }
+      });
+    } else {
+      memory.file(number_of(drop.at), drop.where, [&](slot from, slot to) {
+        for (std::size_t lane = lanes.first_lane; lane < lanes.last_lane; ++lane) store.file(lane, from, to);
+      });
+    }
   }
   memory.set_filed_after(number_of(plan.next_position()) - n, n);
+}
+
+template <class Policy, codec KeyCodec, codec ValueCodec>
+result<void> cache_core<Policy, KeyCodec, ValueCodec>::open_tiers() {
+  if (!memory.tiered()) return {};
+  const auto fill = [](void* self, std::size_t layer, std::size_t frame, const std::byte* record,
+                       std::span<float> room) noexcept {
+    cache_core& core = *static_cast<cache_core*>(self);
+    const block_memory& units = core.memory;
+    const cold_codec& cold = units.where().cold;
+    const std::size_t blocks = units.rules().unit_blocks();
+    const std::size_t length = kv_store<KeyCodec, ValueCodec>::record_bytes(cold, core.shape.head_dim, blocks);
+    for (std::size_t head = 0; head < core.shape.kv_heads; ++head) {
+      core.store.from_record(core.lane_of(units.layers().first + layer, head), units.filed_slot(frame, 0),
+                             {record + head * length, length}, blocks, cold, room);
+    }
+  };
+  return memory.tiers.open(memory.where(), {this, fill});
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>

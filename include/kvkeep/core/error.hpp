@@ -19,6 +19,7 @@ enum class errc : std::uint8_t {
   wrong_state,       ///< the call is legal, but not now (a step is open, a layer was attended twice, ...)
   capacity,          ///< the tokens do not fit into what the policy or the step limit allows
   unsupported,       ///< the combination of options cannot work, e.g. rotated keys for a rule that needs raw ones
+  io,                ///< a file could not be made, written or read, or holds something else than was written
 };
 
 /// A failure: its kind, the argument at fault and one sentence with the value and the allowed range.

@@ -1,7 +1,8 @@
 // block_memory: the memory units of a cache: which there are, who represents them, which a query reads.
 //
 // A unit is complete when its tokens have left the window; then it is represented, and can be looked up. Its rows stay in the
-// slots of the cache until the step in which that happens is committed; then they are filed: copied to blocks of its own.
+// slots of the cache until the step in which that happens is committed; then they are filed: copied to blocks of its own, or to a
+// file from which they are read to such blocks.
 #ifndef KVKEEP_MEMORY_BLOCK_MEMORY_HPP
 #define KVKEEP_MEMORY_BLOCK_MEMORY_HPP
 
@@ -10,67 +11,24 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "kvkeep/attention/key_span.hpp"
 #include "kvkeep/memory/resident_tokens.hpp"
+#include "kvkeep/memory/tiered_units.hpp"
 #include "kvkeep/memory/unit_index.hpp"
+#include "kvkeep/memory/unit_mass.hpp"
+#include "kvkeep/memory/unit_rules.hpp"
 #include "kvkeep/memory/window_mass.hpp"
-#include "kvkeep/policy/retain/unfiled.hpp"
-#include "kvkeep/policy/select/retrieve_blocks.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
-
-/// What a policy's rules ask of a memory of units.
-struct unit_memory_rules {
-  unit_geometry geometry{};
-  std::size_t count = 0;            ///< units that a query reads
-  std::size_t representatives = 0;  ///< tokens
-  std::size_t max_tokens = 0;       ///< of the stream
-  chosen_by chooses = chosen_by::layer;
-  representative_score by = representative_score::attention_mass;
-  std::size_t every = 1;      ///< queries from one lookup to the next, where they look up alone
-  std::size_t execution = 0;  ///< queries of an execution block; 0: they look up alone
-  std::size_t frozen = 1;     ///< execution blocks that look among the same units
-  pending_mask pending = pending_mask::exact;
-  position distance = 0;  ///< of everything that is retrieved
-  layer_range layers{};   ///< that retrieve
-
-  /// Units that a stream can fill.
-  [[nodiscard]] std::size_t units() const noexcept { return geometry.complete(max_tokens); }
-  /// Blocks of 16 tokens of a unit.
-  [[nodiscard]] std::size_t unit_blocks() const noexcept { return (geometry.unit + block_tokens - 1) / block_tokens; }
-};
-
 namespace detail {
 
-/// The rules of a policy that retrieves units.
-template <class Rules>
-[[nodiscard]] unit_memory_rules unit_rules_of(const Rules& rules) {
-  unit_memory_rules out;
-  std::apply(
-      [&](const auto&... rule) {
-        const auto take = [&](const auto& each) {
-          if constexpr (requires { each.geometry.window; }) out.geometry = each.geometry;
-        };
-        (take(rule), ...);
-      },
-      rule_tuple<std::remove_cvref_t<decltype(rules.retain)>>::of(rules.retain));
-  out.count = rules.select.count;
-  out.representatives = rules.select.representatives;
-  out.max_tokens = rules.select.max_tokens;
-  out.chooses = rules.select.chooses;
-  out.by = rules.select.by;
-  if constexpr (requires { rules.select.looks_up.queries; }) {
-    out.every = rules.select.looks_up.queries;
-  } else {
-    out.execution = rules.select.looks_up.size;
-    out.frozen = rules.select.looks_up.frozen;
-    out.pending = rules.select.looks_up.pending;
-  }
-  out.distance = static_cast<position>(rules.distance.at);
-  out.layers = rules.select.layers;
-  return out;
-}
+/// Bytes of a unit in one layer.
+struct unit_bytes {
+  std::size_t frame = 0;   // where the cache computes with them
+  std::size_t record = 0;  // in a file
+};
 
 /// The memory of retrieve_blocks.
 class block_memory {
@@ -78,10 +36,25 @@ class block_memory {
   static constexpr bool decided_by_attention = true;
 
   template <class Rules>
-  block_memory(const Rules& rules, const model_shape& shape) : rules_(unit_rules_of(rules)), shape_(shape) {
-    choosers_ = rules_.chooses == chosen_by::layer     ? 1
-                : rules_.chooses == chosen_by::kv_head ? shape.kv_heads
-                                                       : shape.query_heads;
+  block_memory(const Rules& rules, const model_shape& shape, const unit_tiers& where, const unit_bytes& bytes)
+      : rules_(unit_rules_of(rules)), shape_(shape), bytes_(bytes), frames_(rules_.units()) {
+    choosers_ = rules_.choosers(shape);
+    if (where.hot_bytes == 0) return;
+    tiers_ = where;
+    const std::size_t each = bytes.frame * rules_.layers.before(shape.layers);
+    frames_ = std::min(frames_, each == 0 ? 0 : where.hot_bytes / each);
+  }
+  /// An error where the frames cannot hold what one query reads.
+  template <class Rules>
+  [[nodiscard]] static result<void> check(const Rules& rules, const model_shape& shape, const unit_tiers& where,
+                                          const unit_bytes& bytes) {
+    const unit_memory_rules mine = unit_rules_of(rules);
+    const std::size_t layers = mine.layers.before(shape.layers);
+    const std::size_t frames = std::min(mine.units(), mine.count * mine.choosers(shape));
+    const std::size_t least = std::max<std::size_t>(frames, 1) * bytes.frame * layers;
+    if (where.hot_bytes == 0 || where.hot_bytes >= least) return {};
+    return bad_argument("tiers.hot_bytes", where.hot_bytes,
+                        fmt::format("0, or >= {}: what a query reads of units, in {} layers", least, layers));
   }
 
   /// evidence: as the cache's; blocks: of the cache's own slots.
@@ -105,6 +78,18 @@ class block_memory {
     masses_ = memory.take<float>(rules_.geometry.unit);
     unit_slots_ = memory.take<slot>(rules_.geometry.unit);
     row_ = memory.take<float>(shape_.head_dim);
+    all_chosen_ = memory.take<std::uint32_t>(tiered() ? choosers_ * rules_.count : 0);
+    ahead_ = memory.take<std::uint32_t>(choosers_ * tiers_.read_ahead);
+    if (!tiered()) return;
+    attended.lay_out(memory, evidence, (blocks_ + filed_blocks()) * block_tokens, scored() ? frames_ : 0);
+    tiers.lay_out(memory,
+                  {.layers = layers,
+                   .units = units,
+                   .record = bytes_.record,
+                   .frames = frames_,
+                   .step = (evidence.tokens + std::min(rules_.execution, evidence.tokens)) / rules_.geometry.unit + 1,
+                   .head_dim = shape_.head_dim},
+                  tiers_);
   }
   void reset() noexcept {
     complete_ = filed_ = 0;
@@ -120,7 +105,12 @@ class block_memory {
   /// How far away everything seems that is retrieved.
   [[nodiscard]] position distance() const noexcept { return rules_.distance; }
   /// Blocks of 16 tokens for what is filed.
-  [[nodiscard]] std::size_t filed_blocks() const noexcept { return rules_.units() * rules_.unit_blocks(); }
+  [[nodiscard]] std::size_t filed_blocks() const noexcept { return frames_ * rules_.unit_blocks(); }
+  /// Whether not all units are in RAM.
+  [[nodiscard]] bool tiered() const noexcept { return tiers_.hot_bytes != 0; }
+  [[nodiscard]] const unit_tiers& where() const noexcept { return tiers_; }
+  /// Whether attention decides what stays in RAM.
+  [[nodiscard]] bool scored() const noexcept { return tiered() && std::holds_alternative<hot::decayed>(tiers_.keeps); }
   [[nodiscard]] std::size_t choosers() const noexcept { return choosers_; }
   [[nodiscard]] const layer_range& layers() const noexcept { return rules_.layers; }
   [[nodiscard]] bool retrieves_in(std::size_t layer) const noexcept { return rules_.layers.has(layer); }
@@ -134,6 +124,15 @@ class block_memory {
     layer = rules_.layers.before(layer);
     return chosen_[now_].subspan((layer * choosers_ + chooser) * rules_.count, chosen_count_[now_][layer]);
   }
+  /// Units that are in RAM, where not all are.
+  [[nodiscard]] std::vector<std::uint32_t> hot_in(std::size_t layer) const {
+    std::vector<std::uint32_t> out;
+    if (!tiered() || !retrieves_in(layer)) return out;
+    for (const hot_frame& f : tiers.hot.of(rules_.layers.before(layer))) {
+      if (f.unit != hot_units::nowhere) out.push_back(f.unit);
+    }
+    return out;
+  }
   /// See unit_index and window_mass.
   [[nodiscard]] std::span<const std::uint32_t> offsets(std::size_t layer, std::size_t unit,
                                                        std::size_t query_head) const noexcept {
@@ -146,9 +145,9 @@ class block_memory {
   [[nodiscard]] float window_sum(std::size_t layer, std::size_t query_head, slot s) const noexcept {
     return mass.committed(rules_.layers.before(layer), query_head, s);
   }
-  /// The slot of a filed token: behind those of the cache.
-  [[nodiscard]] slot filed_slot(std::size_t unit, std::size_t token) const noexcept {
-    return to_slot((blocks_ + unit * rules_.unit_blocks()) * block_tokens + token);
+  /// The slot of a token of a frame: behind those of the cache. Without tiers unit u has frame u.
+  [[nodiscard]] slot filed_slot(std::size_t frame, std::size_t token) const noexcept {
+    return to_slot((blocks_ + frame * rules_.unit_blocks()) * block_tokens + token);
   }
 
   // A layer of a step whose first token has stream number `first`.
@@ -180,18 +179,41 @@ class block_memory {
 
   /// Chooses for the queries first, ... first + count - 1, all of one segment, and lists what they read; begins: the segment
   /// begins with them. turn(t, head, row) turns a query to the distance of what is retrieved; `end`: where the segment ends.
+  /// Returns for how many of them it did: as many as there are frames for, at least one. Errors: units that cannot be read.
   template <class Turn, class LaneOf>
-  void choose(std::size_t first, std::size_t count, std::size_t begin, std::size_t end, const resident_tokens& tokens,
-              position first_position, const Turn& turn, const LaneOf&) {
+  [[nodiscard]] result<std::size_t> choose(std::size_t first, std::size_t count, std::size_t begin, std::size_t end,
+                                           const resident_tokens& tokens, position first_position, const Turn& turn,
+                                           const LaneOf&) {
     const std::size_t units = available(first);
+    resident_ = tokens;
+    resident_from_ = first_position;
     spans_taken_ = 0;
+    if (tiered()) tiers.hot.begin_batch();
+    if (scored()) attended.begin_batch();
     for (std::size_t t = first; t < first + count; ++t) {
+      const bool looks_up = rules_.execution > 0 ? t == begin : (first_ + t) % rules_.every == 0;
+      if (t > first && looks_up && scored()) return t - first;  // scores take what was read since the lookup before
+      const std::size_t until = rules_.execution > 0 ? end : t + 1;
       if (units <= rules_.count) {
         choose_all(units);
-      } else if (rules_.execution > 0) {
-        if (t == begin) look_up_mean(begin, end, units, tokens, first_position, turn);
-      } else if ((first_ + t) % rules_.every == 0) {
-        look_up_mean(t, t + 1, units, tokens, first_position, turn);
+      } else if (looks_up) {
+        look_up_mean(t, until, units, tokens, first_position, turn);
+      }
+      if (tiered()) {
+        const std::span<const std::uint32_t> all = chosen_units();
+        if (!tiers.hot.admit(layer_, all)) return t - first;  // there are frames for what one query reads
+        const auto has_record = [&](std::uint32_t unit) { return unit < filed_ && filed_tokens_[unit] > 0; };
+        if (auto ok = tiers.fetch(layer_, all, looks_up, has_record); !ok) {
+          const position lost = first_position + static_cast<position>(rules_.geometry.first_of(tiers.lost_unit()));
+          return error{
+              errc::io, "path",
+              fmt::format("{} (positions {} .. {}, layer {})", ok.error().message(), lost,
+                          lost + static_cast<position>(rules_.geometry.unit) - 1, rules_.layers.first + layer_)};
+        }
+        for (const std::uint32_t unit : ahead_.first(ahead_count_)) {
+          if (has_record(unit)) tiers.read_ahead(layer_, unit);
+        }
+        ahead_count_ = 0;
       }
       const bool doubles = rules_.pending == pending_mask::authors;
       for (std::size_t c = 0; c < choosers_; ++c) {
@@ -203,9 +225,36 @@ class block_memory {
         }
       }
     }
+    return count;
   }
   /// What they read of units, [queries][choosers].
   [[nodiscard]] std::span<const std::span<const key_span>> reads() const noexcept { return reads_; }
+
+  /// Takes what the regions of a batch recorded of a kv head, see unit_mass.
+  void take_attended(const unit_mass::record_type& record, std::size_t kv_head,
+                     std::span<const softmax_state> states) noexcept {
+    const std::size_t group = shape_.group();
+    const auto reads = [&](std::size_t row) {
+      const std::size_t head = kv_head * group + row % group;
+      return reads_[row / group * choosers_ + head * choosers_ / shape_.query_heads];
+    };
+    attended.take(record, kv_head, states, reads, [&](std::size_t s) -> std::size_t {
+      const std::size_t block = s / block_tokens;
+      if (block >= blocks_) return (block - blocks_) / rules_.unit_blocks();
+      const auto number = static_cast<std::size_t>(resident_.at[s] - resident_from_);
+      if (number < rules_.geometry.sinks) return hot_units::nowhere;
+      const std::uint32_t frame = tiers.hot.frame_of(layer_, (number - rules_.geometry.sinks) / rules_.geometry.unit);
+      return frame != hot_units::nowhere && tiers.hot.in_batch(tiers.hot.of(layer_)[frame]) ? frame
+                                                                                            : hot_units::nowhere;
+    });
+  }
+  /// The batch was attended.
+  void settle_attended() noexcept {
+    if (!scored()) return;
+    for (std::uint32_t f = 0; f < frames_; ++f) {
+      if (tiers.hot.in_batch(tiers.hot.of(layer_)[f])) tiers.hot.attended(layer_, f, attended.sum(f));
+    }
+  }
 
   /// Represents the units that the queries from .. to - 1 of the step completed; raw_lane_of(kv_head) reads raw keys.
   template <class LaneOf>
@@ -234,22 +283,27 @@ class block_memory {
     mass.commit();
     now_ = 1 - now_;
   }
-  /// Files a token that leaves the cache's slots: copy(from, to) copies its rows. Tokens come in the order of the stream.
+  /// Files a token that leaves the cache's slots: copy(from, unit, token) copies its rows, to filed_slot or to a record. Tokens
+  /// come in the order of the stream.
   template <class Copy>
   void file(std::size_t number, slot from, const Copy& copy) {
     const std::size_t place = number - rules_.geometry.sinks;
     const std::size_t unit = place / rules_.geometry.unit;
     const std::size_t token = place % rules_.geometry.unit;
-    copy(from, filed_slot(unit, token));
+    copy(from, unit, token);
     filed_rows_[unit * rules_.unit_blocks() + token / block_tokens] |=
         static_cast<std::uint16_t>(1U << token % block_tokens);
     ++filed_tokens_[unit];
     mass.drop(from);
   }
   /// All is filed that the last decision of a step of n tokens, the first with this stream number, found complete.
-  void set_filed_after(std::size_t first, std::size_t n) noexcept {
-    const std::size_t last = rules_.execution > 0 ? (n - 1) / rules_.execution * rules_.execution : n - 1;
-    filed_ = rules_.geometry.complete(first + last);
+  void set_filed_after(std::size_t first, std::size_t n) {
+    filed_ = filed_after(first, n);
+    if (tiered()) tiers.file();
+  }
+  /// Makes room for what such a step files. Errors: what was filed before cannot be written.
+  [[nodiscard]] result<void> make_room(std::size_t first, std::size_t n) {
+    return tiered() ? tiers.make_room(filed_after(first, n) - filed_) : result<void>{};
   }
   /// Forgets the filed tokens with stream numbers first <= number < last.
   void erase(std::size_t first, std::size_t last) noexcept {
@@ -271,10 +325,17 @@ class block_memory {
 
   window_mass mass{};
   unit_index index{};
+  tiered_units tiers{};
+  unit_mass attended{};
 
  private:
   static constexpr slot nowhere = static_cast<slot>(~std::uint32_t{0});
 
+  /// Units that are filed when a step of n tokens, the first with this stream number, was committed.
+  [[nodiscard]] std::size_t filed_after(std::size_t first, std::size_t n) const noexcept {
+    const std::size_t last = rules_.execution > 0 ? (n - 1) / rules_.execution * rules_.execution : n - 1;
+    return rules_.geometry.complete(first + last);
+  }
   /// Spans of one chooser and query, at most.
   [[nodiscard]] std::size_t most_spans() const noexcept { return blocks_ + rules_.count * rules_.unit_blocks(); }
   /// Whether anything is left of a unit.
@@ -293,6 +354,22 @@ class block_memory {
     }
     chosen_count_[1 - now_][layer_] = static_cast<std::uint32_t>(units);
   }
+  /// What all choosers of the layer chose, each unit once.
+  [[nodiscard]] std::span<const std::uint32_t> chosen_units() const noexcept {
+    const std::size_t each = chosen_count_[1 - now_][layer_];
+    std::size_t count = 0;
+    for (std::size_t c = 0; c < choosers_; ++c) {
+      for (const std::uint32_t unit : choice_of(c).first(each)) {
+        const auto end = all_chosen_.begin() + static_cast<std::ptrdiff_t>(count);
+        if (std::find(all_chosen_.begin(), end, unit) == end) all_chosen_[count++] = unit;
+      }
+    }
+    return all_chosen_.first(count);
+  }
+  /// The frame of a filed unit that is read.
+  [[nodiscard]] std::size_t frame_of(std::uint32_t unit) const noexcept {
+    return tiered() ? tiers.hot.frame_of(layer_, unit) : unit;
+  }
   /// Looks up for the mean of the queries begin .. end - 1.
   template <class Turn>
   void look_up_mean(std::size_t begin, std::size_t end, std::size_t units, const resident_tokens& tokens,
@@ -306,10 +383,13 @@ class block_memory {
       }
       for (float& x : sum) x /= static_cast<float>(end - begin);
     }
+    ahead_count_ = 0;
     for (std::size_t c = 0; c < choosers_; ++c) {
-      const auto best = index.look_up(layer_, c, turned_.data(), units, rules_.count,
-                                      [&](std::size_t u) { return live(u, tokens, first_position); });
-      std::copy(best.begin(), best.end(), choice_of(c).begin());
+      const auto best =
+          index.look_up(layer_, c, turned_.data(), units, std::min(units, rules_.count + tiers_.read_ahead),
+                        [&](std::size_t u) { return live(u, tokens, first_position); });
+      std::copy_n(best.begin(), rules_.count, choice_of(c).begin());
+      for (const std::uint32_t unit : best.subspan(rules_.count)) ahead_[ahead_count_++] = unit;
     }
     chosen_count_[1 - now_][layer_] = static_cast<std::uint32_t>(rules_.count);
   }
@@ -350,13 +430,19 @@ class block_memory {
       all[count++] = {rules_.distance, touched_[i], rows_[touched_[i]], true};
       rows_[touched_[i]] = 0;
     }
+    const std::size_t residents = count;
     for (const std::uint32_t unit : units) {
       if (unit >= filed_) continue;
       for (std::size_t b = 0; b < rules_.unit_blocks(); ++b) {
-        const std::size_t block = unit * rules_.unit_blocks() + b;
-        if (filed_rows_[block] == 0) continue;
-        all[count++] = {rules_.distance, static_cast<std::uint32_t>(blocks_ + block), filed_rows_[block], true};
+        const std::uint16_t rows = filed_rows_[unit * rules_.unit_blocks() + b];
+        if (rows == 0) continue;
+        const std::size_t block = blocks_ + frame_of(unit) * rules_.unit_blocks() + b;
+        all[count++] = {rules_.distance, static_cast<std::uint32_t>(block), rows, true};
       }
+    }
+    if (tiered()) {
+      std::sort(all.begin() + static_cast<std::ptrdiff_t>(residents), all.begin() + static_cast<std::ptrdiff_t>(count),
+                [](const key_span& a, const key_span& b) { return a.block < b.block; });
     }
     spans_taken_ += count;
     return all.first(count);
@@ -378,7 +464,10 @@ class block_memory {
 
   unit_memory_rules rules_;
   model_shape shape_;
+  unit_bytes bytes_;
+  unit_tiers tiers_;
   evidence_shape evidence_{};
+  std::size_t frames_ = 0;  // of a layer
   std::size_t choosers_ = 1;
   std::size_t blocks_ = 0;  // of the cache's own slots
   std::size_t complete_ = 0;
@@ -387,6 +476,9 @@ class block_memory {
   std::size_t first_ = 0;  // stream number of the step's first token
   std::size_t now_ = 0;    // which of two is committed
   std::size_t spans_taken_ = 0;
+  std::size_t ahead_count_ = 0;
+  resident_tokens resident_{};  // of the step
+  position resident_from_ = 0;  // first of the stream
 
   std::span<std::uint16_t> filed_rows_;         // [units][unit blocks]: rows that are there
   std::span<std::uint32_t> filed_tokens_;       // [units]: how many
@@ -401,6 +493,8 @@ class block_memory {
   std::span<float> masses_;                     // [unit]
   std::span<slot> unit_slots_;                  // [unit]
   std::span<float> row_;                        // [head_dim]
+  std::span<std::uint32_t> all_chosen_;         // [choosers * count], with tiers
+  std::span<std::uint32_t> ahead_;              // [choosers * read_ahead]: ranked behind what was chosen
 };
 
 /// The memory of a cache whose policy retrieves no units.

@@ -82,8 +82,9 @@ class key_memory {
 
   /// Lists what the queries first .. first + count - 1 read; raw_lane_of(kv_head) has raw keys.
   template <class Turn, class LaneOf>
-  void choose(std::size_t first, std::size_t count, std::size_t, std::size_t, const resident_tokens& tokens,
-              position first_position, const Turn& turn, const LaneOf& raw_lane_of) {
+  [[nodiscard]] result<std::size_t> choose(std::size_t first, std::size_t count, std::size_t, std::size_t,
+                                           const resident_tokens& tokens, position first_position, const Turn& turn,
+                                           const LaneOf& raw_lane_of) {
     std::fill(reads_.begin(), reads_.end(), std::span<const key_span>{});
     std::size_t taken = 0;
     for (std::size_t t = first; t < first + count; ++t) {
@@ -107,6 +108,7 @@ class key_memory {
         }
       }
     }
+    return count;
   }
   [[nodiscard]] std::span<const std::span<const key_span>> reads() const noexcept { return reads_; }
 

@@ -12,6 +12,7 @@
 #include <span>
 
 #include "kvkeep/codec/codec.hpp"
+#include "kvkeep/codec/cold_codec.hpp"
 #include "kvkeep/core/arena.hpp"
 #include "kvkeep/core/key_source.hpp"
 #include "kvkeep/core/types.hpp"
@@ -92,6 +93,52 @@ class kv_store {
     value_bytes_ = all * ValueCodec::value_block_bytes(head_dim);
   }
 
+  // Records: the rows of one lane in some blocks, keys then values, as they are in a file.
+
+  /// Bytes of a record. `cold`: how its rows are stored, if not as here.
+  [[nodiscard]] static std::size_t record_bytes(const cold_codec& cold, std::size_t head_dim,
+                                                std::size_t blocks) noexcept {
+    return blocks * (key_bytes_of(cold, head_dim) + value_bytes_of(cold, head_dim));
+  }
+  /// Copies a token's raw key and its value to a row of a record; room: [head_dim].
+  void to_record(std::size_t lane_index, slot from, std::span<std::byte> record, std::size_t row,
+                 const cold_codec& cold, std::span<float> room) const noexcept {
+    const std::size_t key_block_bytes = key_bytes_of(cold, head_dim_);
+    const std::size_t value_block_bytes = value_bytes_of(cold, head_dim_);
+    const std::size_t blocks = record.size() / (key_block_bytes + value_block_bytes);
+    std::byte* const key = record.data() + row / block_tokens * key_block_bytes;
+    std::byte* const value = record.data() + blocks * key_block_bytes + row / block_tokens * value_block_bytes;
+    const std::byte* const key_here = raw_key_block(lane_index, from);
+    const std::byte* const value_here = value_block(lane_index, from);
+    if (cold) {
+      KeyCodec::read_key(key_here, index(from) % block_tokens, room);
+      cold.write_key(key, row % block_tokens, room);
+      ValueCodec::read_value(value_here, index(from) % block_tokens, room);
+      cold.write_value(value, row % block_tokens, room);
+    } else {
+      KeyCodec::move_key(key_here, index(from) % block_tokens, key, row % block_tokens, head_dim_);
+      ValueCodec::move_value(value_here, index(from) % block_tokens, value, row % block_tokens, head_dim_);
+    }
+  }
+  /// Copies a record of some blocks to the slots from `first` on, which begins a block, as raw keys and values.
+  void from_record(std::size_t lane_index, slot first, std::span<const std::byte> record, std::size_t blocks,
+                   const cold_codec& cold, std::span<float> room) noexcept {
+    const std::byte* const keys = record.data();
+    const std::byte* const values = keys + blocks * key_bytes_of(cold, head_dim_);
+    if (!cold) {
+      std::copy_n(keys, blocks * KeyCodec::key_block_bytes(head_dim_), raw_key_block(lane_index, first));
+      std::copy_n(values, blocks * ValueCodec::value_block_bytes(head_dim_), value_block(lane_index, first));
+      return;
+    }
+    for (std::size_t row = 0; row < blocks * block_tokens; ++row) {
+      const slot to{static_cast<std::uint32_t>(index(first) + row)};
+      cold.read_key(keys + row / block_tokens * cold.key_block_bytes(head_dim_), row % block_tokens, room);
+      KeyCodec::write_key(raw_key_block(lane_index, to), row % block_tokens, room);
+      cold.read_value(values + row / block_tokens * cold.value_block_bytes(head_dim_), row % block_tokens, room);
+      ValueCodec::write_value(value_block(lane_index, to), row % block_tokens, room);
+    }
+  }
+
   [[nodiscard]] std::size_t key_bytes() const noexcept { return key_bytes_; }
   [[nodiscard]] std::size_t value_bytes() const noexcept { return value_bytes_; }
 
@@ -139,6 +186,12 @@ class kv_store {
   }
 
  private:
+  [[nodiscard]] static std::size_t key_bytes_of(const cold_codec& cold, std::size_t head_dim) noexcept {
+    return cold ? cold.key_block_bytes(head_dim) : KeyCodec::key_block_bytes(head_dim);
+  }
+  [[nodiscard]] static std::size_t value_bytes_of(const cold_codec& cold, std::size_t head_dim) noexcept {
+    return cold ? cold.value_block_bytes(head_dim) : ValueCodec::value_block_bytes(head_dim);
+  }
   /// The place of a lane's first block among all, filed ones too.
   [[nodiscard]] std::size_t first_block(std::size_t lane_index) const noexcept {
     const std::size_t lanes_with_more = std::clamp(lane_index, filed_.first_lane, filed_.last_lane) - filed_.first_lane;
