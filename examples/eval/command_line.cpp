@@ -45,6 +45,24 @@ void add_model_options(CLI::App& command, std::filesystem::path& model, std::fil
       ->capture_default_str();
 }
 
+void add_tier_options(CLI::App& command, tier_choice& choice) {
+  constexpr std::size_t most_bytes = std::numeric_limits<std::size_t>::max() / 4;
+  constexpr std::size_t most_units = 65536;
+  command
+      .add_option(
+          "--hot-bytes", choice.hot_bytes,
+          "RAM for the keys and values of memory units; the others lie in the file --spill (default: all in RAM)")
+      ->check(whole_number(1, most_bytes));
+  command.add_option("--spill", choice.spill, "File for memory units, made new and removed at the end")
+      ->check(not_empty());
+  command.add_option("--spill-codec", choice.codec, "How that file stores rows: f32, f16, bf16, int8 or int4")
+      ->check(CLI::IsMember(spill_codecs()));
+  command
+      .add_option("--read-ahead", choice.read_ahead,
+                  "Units that a lookup ranks next, to be read from the file before they are asked for")
+      ->check(whole_number(1, most_units));
+}
+
 std::vector<std::filesystem::path> model_inputs(const std::filesystem::path& text, const std::filesystem::path& model,
                                                 const std::filesystem::path& tokenizer) {
   return {text, model, model / "config.json", model / "model.safetensors", model / "tokenizer.model", tokenizer};

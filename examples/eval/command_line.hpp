@@ -1,6 +1,8 @@
 #ifndef KVKEEP_EVAL_COMMAND_LINE_HPP
 #define KVKEEP_EVAL_COMMAND_LINE_HPP
 
+#include "tier_choice.hpp"
+
 #include <CLI/CLI.hpp>
 
 #include <cstddef>
@@ -46,6 +48,9 @@ class subcommand {
 // Adds --model, --tokenizer and --threads.
 void add_model_options(CLI::App& command, std::filesystem::path& model, std::filesystem::path& tokenizer,
                        std::size_t& threads);
+
+// Adds --hot-bytes, --spill, --spill-codec and --read-ahead.
+void add_tier_options(CLI::App& command, tier_choice& choice);
 
 // The files that a run reads: a text, and what can make up a model; empty paths where there are none.
 [[nodiscard]] std::vector<std::filesystem::path> model_inputs(const std::filesystem::path& text,

@@ -82,10 +82,18 @@ std::size_t longest_step(const compare_options& options) { return std::min(optio
 
 // Builds every cache and throws it away: it shows that the last policy fits the model before the first has run for hours.
 void check_caches(const std::vector<contestant>& contestants, const llama_config& config,
-                  const compare_options& options) {
+                  const compare_options& options, kvkeep::background_ref io) {
+  std::vector<kvkeep::any_policy> policies;
   for (const contestant& c : contestants) {
     if (const auto* const policy = std::get_if<kvkeep::any_policy>(&c.what)) {
-      static_cast<void>(make_model_cache(config, *policy, longest_step(options), options.threads, c.spec));
+      policies.push_back(*policy);
+    }
+  }
+  check_tiers(options.tiers, policies);
+  for (const contestant& c : contestants) {
+    if (const auto* const policy = std::get_if<kvkeep::any_policy>(&c.what)) {
+      static_cast<void>(make_model_cache(config, *policy, longest_step(options), options.threads, c.spec, {},
+                                         tiers_for(options.tiers, *policy, io)));
     } else {
       const std::size_t window = std::min(std::get<recompute>(c.what).window, options.tokens);
       static_cast<void>(make_model_cache(config, kvkeep::dense{.max_tokens = window}, std::min(window, largest_chunk),
@@ -133,6 +141,7 @@ policy_result summarise(const contestant& c, const stream_record& record, std::s
   out.step_ms_p50 = quantile(milliseconds, 0.5);
   out.step_ms_p99 = quantile(milliseconds, 0.99);
   out.peak_rss_bytes = record.peak_rss_bytes;
+  out.tiers = record.tiers;
   out.evicted = record.evicted;
   out.lifelines = record.lifelines;
   out.loss = curve(record, record.losses);
@@ -179,7 +188,7 @@ run_memory take_memory(const checkpoint& source, const compare_options& options)
 // Runs the contestants one after the other until one fails or the user has had enough; the report has all that was
 // measured by then.
 void run_all(const std::vector<contestant>& contestants, const llama& model, const compare_options& options,
-             const compare_hooks& hooks, run_memory& memory, comparison& out) {
+             const compare_hooks& hooks, kvkeep::background_ref io, run_memory& memory, comparison& out) {
   for (std::size_t i = 0; i < contestants.size() && !out.interrupted; ++i) {
     stream_record& record = memory.records[i];
     progress at{.spec = contestants[i].spec,
@@ -188,7 +197,13 @@ void run_all(const std::vector<contestant>& contestants, const llama& model, con
                 .done = 0,
                 .total = stream_length(contestants[i], options.tokens),
                 .unit = "tokens"};
-    run_input input{.model = model, .stream = memory.stream, .chunk = longest_step(options), .report = {}, .stop = {}};
+    run_input input{.model = model,
+                    .stream = memory.stream,
+                    .chunk = longest_step(options),
+                    .report = {},
+                    .stop = {},
+                    .tiers = options.tiers,
+                    .io = io};
     input.report = [&](std::size_t done) {
       at.done = done;
       if (hooks.report) {
@@ -251,8 +266,9 @@ comparison compare(const compare_options& options, const compare_hooks& hooks) {
   out.recompute_every = recompute_distance(options, contestants);
   out.baseline = contestants[baseline].spec;
 
-  check_caches(contestants, source.config(), options);
-  run_all(contestants, source.load(options.threads), options, hooks, memory, out);
+  tier_io io(options.tiers);
+  check_caches(contestants, source.config(), options, io.ref());
+  run_all(contestants, source.load(options.threads), options, hooks, io.ref(), memory, out);
 
   if (out.policies.empty() && !out.error.empty()) {
     throw failure(out.error);

@@ -2,6 +2,7 @@
 #define KVKEEP_EVAL_COMPARE_HPP
 
 #include "report.hpp"
+#include "tier_choice.hpp"
 
 #include <cstddef>
 #include <filesystem>
@@ -31,6 +32,7 @@ struct compare_options {
   std::size_t threads = 1;
   std::optional<std::size_t> recompute_every;  // only with `recompute` among the policies
   std::string baseline;                        // a spec of the list; empty: `recompute` if it is listed, else the first
+  tier_choice tiers;                           // of policies that retrieve memory units
 };
 
 // How far a run is: token `done` of `total`, under policy number `policy` of `policies`.

@@ -47,6 +47,7 @@ compare_command::compare_command(CLI::App& app)
                       "Positions from one recomputed position to the next, at which all policies are compared")
           ->check(whole_number(1, most_stream_tokens))
           ->capture_default_str();
+  add_tier_options(command(), options_.tiers);
   command()
       .add_option("--json", json_, "Also write the report, with the loss by position, to this file")
       ->check(not_empty());

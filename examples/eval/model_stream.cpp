@@ -7,11 +7,12 @@
 
 namespace kvkeep_eval {
 
-model_stream::model_stream(const llama& model, const kvkeep::any_policy& policy, std::size_t chunk, std::string spec)
+model_stream::model_stream(const llama& model, const kvkeep::any_policy& policy, std::size_t chunk, std::string spec,
+                           const kvkeep::unit_tiers& tiers)
     : model_(model),
       spec_(std::move(spec)),
       longest_step_(tokens_at_once(policy, chunk)),
-      cache_(make_model_cache(model.config(), policy, chunk, model.threads(), spec_)),
+      cache_(make_model_cache(model.config(), policy, chunk, model.threads(), spec_, {}, tiers)),
       surprisals_(model) {}
 
 void model_stream::read(std::span<const token> tokens) {

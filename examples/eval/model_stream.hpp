@@ -16,7 +16,8 @@ namespace kvkeep_eval {
 class model_stream {
  public:
   // Steps have up to `chunk` tokens, fewer where the policy asks for it.
-  model_stream(const llama& model, const kvkeep::any_policy& policy, std::size_t chunk, std::string spec);
+  model_stream(const llama& model, const kvkeep::any_policy& policy, std::size_t chunk, std::string spec,
+               const kvkeep::unit_tiers& tiers = {});
 
   // The most tokens that `read` takes.
   [[nodiscard]] std::size_t longest_step() const noexcept { return longest_step_; }

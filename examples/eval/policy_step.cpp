@@ -31,13 +31,14 @@ void check_room(const kvkeep::any_policy& policy, std::size_t tokens, const std:
 }
 
 kvkeep::any_cache make_model_cache(const llama_config& config, const kvkeep::any_policy& policy, std::size_t max_step,
-                                   std::size_t threads, const std::string& spec, kvkeep::drop_listener on_drop) {
+                                   std::size_t threads, const std::string& spec, kvkeep::drop_listener on_drop,
+                                   const kvkeep::unit_tiers& tiers) {
   const kvkeep::model_shape shape{.layers = config.layers,
                                   .query_heads = config.query_heads,
                                   .kv_heads = config.kv_heads,
                                   .head_dim = config.head_dim};
   const kvkeep::cache_options options{
-      .positions = config.positions, .max_step = max_step, .workers = threads, .on_drop = on_drop};
+      .positions = config.positions, .max_step = max_step, .workers = threads, .tiers = tiers, .on_drop = on_drop};
   return value_or_fail(kvkeep::try_make_cache(shape, policy, options), spec);
 }
 

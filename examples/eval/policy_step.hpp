@@ -33,10 +33,12 @@ template <class T>
 // A failure if `policy` keeps every token, but has no room for `tokens`.
 void check_room(const kvkeep::any_policy& policy, std::size_t tokens, const std::string& spec);
 
-// A cache of the model's shape and positions, for steps of up to `max_step` tokens that `threads` threads attend.
+// A cache of the model's shape and positions, for steps of up to `max_step` tokens that `threads` threads attend; `tiers`:
+// where its memory units lie.
 [[nodiscard]] kvkeep::any_cache make_model_cache(const llama_config& config, const kvkeep::any_policy& policy,
                                                  std::size_t max_step, std::size_t threads, const std::string& spec,
-                                                 kvkeep::drop_listener on_drop = {});
+                                                 kvkeep::drop_listener on_drop = {},
+                                                 const kvkeep::unit_tiers& tiers = {});
 
 // The policy, with a seed of its own for the stream of this number if it draws at random.
 [[nodiscard]] kvkeep::any_policy reseeded(const kvkeep::any_policy& policy, std::uint64_t number);

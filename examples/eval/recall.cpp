@@ -88,11 +88,17 @@ std::vector<recall_entrant> make_entrants(const recall_options& options, const s
 }
 
 // Builds every cache and throws it away: it shows that the last policy fits the model before the first has run.
-void check_caches(const std::vector<recall_entrant>& entrants, const checkpoint& source,
-                  const recall_options& options) {
+void check_caches(const std::vector<recall_entrant>& entrants, const checkpoint& source, const recall_options& options,
+                  kvkeep::background_ref io) {
+  std::vector<kvkeep::any_policy> policies;
+  for (const recall_entrant& each : entrants) {
+    policies.push_back(each.policy);
+  }
+  check_tiers(options.tiers, policies);
   for (const recall_entrant& each : entrants) {
     if (each.skipped.empty()) {
-      static_cast<void>(make_model_cache(source.config(), each.policy, options.chunk, options.threads, each.spec));
+      static_cast<void>(make_model_cache(source.config(), each.policy, options.chunk, options.threads, each.spec, {},
+                                         tiers_for(options.tiers, each.policy, io)));
     }
   }
 }
@@ -152,7 +158,8 @@ recall_report run_recall(const recall_options& options, const compare_hooks& hoo
       options.policies.empty() ? recall_policies(source.config().trained_length) : options.policies;
   const std::vector<recall_entrant> entrants = make_entrants(options, specs, documents.question_room());
   recall_report out = empty_report(options, source, documents.question_room());
-  check_caches(entrants, source, options);
+  tier_io io(options.tiers);
+  check_caches(entrants, source, options, io.ref());
   const llama model = source.load(options.threads);
 
   const std::size_t per_length = options.documents * options.depths.size();
@@ -190,7 +197,9 @@ recall_report run_recall(const recall_options& options, const compare_hooks& hoo
                                  [&] {
                                    out.interrupted = out.interrupted || (hooks.stop && hooks.stop());
                                    return out.interrupted;
-                                 }};
+                                 },
+                             .tiers = options.tiers,
+                             .io = io.ref()};
     try {
       if (recall_result result = run_recall(input, entrant.policy, entrant.spec); result.documents > 0) {
         out.results.push_back(std::move(result));

@@ -29,6 +29,7 @@ struct recall_options {
   std::vector<fact_kind> kinds{fact_kind::grocery, fact_kind::pass_key};
   std::size_t seed = 0;
   std::size_t chunk = largest_chunk;  // tokens of a step
+  tier_choice tiers;                  // of policies that retrieve memory units
 };
 
 // Policies that read about as many tokens as a model was trained on: dense as long as it can, windows, and those that

@@ -79,6 +79,7 @@ recall_command::recall_command(CLI::App& app)
 }
 
 void recall_command::add_output_options() {
+  add_tier_options(command(), options_.tiers);
   command()
       .add_option("--json", json_, "Also write the report, by policy, length, depth and kind, to this file")
       ->check(not_empty());

@@ -1,6 +1,7 @@
 #include "recall_json.hpp"
 
 #include "accuracy_json.hpp"
+#include "tier_json.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -37,9 +38,15 @@ json to_json_value(const recall_result& result) {
   for (const recall_point& point : result.points) {
     points.push_back(to_json_value(point, result.retrieves));
   }
-  return {{"spec", result.spec},           {"length", result.length}, {"skipped", or_null(result.skipped)},
-          {"documents", result.documents}, {"tokens", result.tokens}, {"tokens_per_second", result.tokens_per_second},
-          {"kv_bytes", result.kv_bytes},   {"points", points}};
+  return {{"spec", result.spec},
+          {"length", result.length},
+          {"skipped", or_null(result.skipped)},
+          {"documents", result.documents},
+          {"tokens", result.tokens},
+          {"tokens_per_second", result.tokens_per_second},
+          {"kv_bytes", result.kv_bytes},
+          {"tiers", tier_json(result.tiers)},
+          {"points", points}};
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 
 #include "accuracy.hpp"
 
+#include "tier_choice.hpp"
+
 #include <cstddef>
 #include <string>
 #include <vector>
@@ -64,6 +66,7 @@ struct recall_result {
   double tokens_per_second = 0;
   std::size_t kv_bytes = 0;
   bool retrieves = false;            // something was retrieved
+  tier_use tiers;                    // of memory units, all documents together
   std::vector<recall_point> points;  // depth by depth, kind by kind
 };
 

@@ -33,7 +33,9 @@ std::size_t rank_of(const std::vector<kvkeep::retrieved_tokens>& retrieved, kvke
 class reading {
  public:
   reading(const recall_input& input, const kvkeep::any_policy& policy, const std::string& spec, std::size_t done)
-      : input_(input), stream_(input.model, policy, input.chunk, spec), before_(done) {}
+      : input_(input),
+        stream_(input.model, policy, input.chunk, spec, tiers_for(input.tiers, policy, input.io)),
+        before_(done) {}
 
   // False if the user had enough.
   [[nodiscard]] bool read(std::span<const token> tokens, std::size_t most) {
@@ -90,6 +92,7 @@ class reading {
   [[nodiscard]] std::size_t kv_bytes() const noexcept {
     return stream_.cache().bytes().keys + stream_.cache().bytes().values;
   }
+  [[nodiscard]] tier_use tiers() const { return tier_use_of(stream_.cache()); }
   // Whether a question met something retrieved.
   [[nodiscard]] bool retrieved() const noexcept { return retrieved_; }
 
@@ -184,6 +187,7 @@ recall_result run_recall(const recall_input& input, const kvkeep::any_policy& po
       seconds += std::chrono::steady_clock::now() - begin;
       out.tokens += now.tokens();
       out.kv_bytes = now.kv_bytes();
+      out.tiers.add(now.tiers());
       out.retrieves = out.retrieves || now.retrieved();
       ++out.documents;
     }

@@ -4,6 +4,7 @@
 #include "llama.hpp"
 #include "recall_data.hpp"
 #include "recall_report.hpp"
+#include "tier_choice.hpp"
 
 #include <kvkeep/kvkeep.hpp>
 
@@ -26,6 +27,8 @@ struct recall_input {
   std::size_t chunk = 0;                    // tokens of a step
   std::function<void(std::size_t)> report;  // after every step, with the tokens read
   std::function<bool()> stop;               // true: finish now
+  tier_choice tiers;                        // of memory units
+  kvkeep::background_ref io;                // for them
 };
 
 // Reads every document on an empty cache under the policy and asks the questions, token by token. A document that was

@@ -120,6 +120,9 @@ std::string notes(const recall_report& report) {
       out += fmt::format("{}: skipped at {} tokens: {}\n", result.spec, grouped(result.length), result.skipped);
     }
   }
+  for (const recall_result& result : report.results) {
+    out += tier_note(result.spec, result.tiers);
+  }
   if (report.interrupted) {
     out += "interrupted: the last row is of what was done by then, and what is not listed had not begun\n";
   }

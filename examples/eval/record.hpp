@@ -3,6 +3,8 @@
 
 #include "report.hpp"
 
+#include "tier_choice.hpp"
+
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -50,6 +52,7 @@ struct stream_record {
   std::size_t evicted = 0;
   std::vector<lifeline> lifelines;
   std::optional<std::size_t> peak_rss_bytes;
+  tier_use tiers;
 };
 
 [[nodiscard]] inline bool measured(float loss) noexcept { return !std::isnan(loss); }

@@ -1,6 +1,8 @@
 #ifndef KVKEEP_EVAL_REPORT_HPP
 #define KVKEEP_EVAL_REPORT_HPP
 
+#include "tier_choice.hpp"
+
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -55,6 +57,7 @@ struct policy_result {
   std::optional<sampled_perplexity> sampled;  // with `recompute` in the list
   std::optional<paired_difference> paired;    // nothing for the baseline itself
   std::size_t evicted = 0;                    // tokens
+  tier_use tiers;                             // of memory units
   std::vector<lifeline> lifelines;            // in the order of the stream
   std::vector<curve_point> loss;              // in the order of the stream
 };

@@ -1,4 +1,5 @@
 #include "report_json.hpp"
+#include "tier_json.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -52,6 +53,7 @@ json to_json_value(const policy_result& result) {
           {"tokens_per_second", result.tokens_per_second},
           {"step_ms", {{"p50", result.step_ms_p50}, {"p99", result.step_ms_p99}}},
           {"peak_rss_bytes", or_null(result.peak_rss_bytes)},
+          {"tiers", tier_json(result.tiers)},
           {"sampled", result.sampled ? to_json_value(*result.sampled) : json()},
           {"loss_difference", result.paired ? to_json_value(*result.paired) : json()},
           {"evicted_tokens", result.evicted},

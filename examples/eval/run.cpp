@@ -126,8 +126,8 @@ void run_policy(const run_input& input, const kvkeep::any_policy& policy, std::s
   eviction_watch watch(input.tokens());
   memory_log memory(input.tokens());
   const peak_memory peak;
-  kvkeep::any_cache cache =
-      make_model_cache(input.model.config(), policy, input.chunk, input.model.threads(), spec, watch);
+  kvkeep::any_cache cache = make_model_cache(input.model.config(), policy, input.chunk, input.model.threads(), spec,
+                                             watch, tiers_for(input.tiers, policy, input.io));
   const std::size_t chunk = tokens_at_once(policy, input.chunk);
   matrix logits;                  // [<= logit_rows, vocabulary]
   std::vector<float> surprisals;  // [tokens of a step]
@@ -166,6 +166,7 @@ void run_policy(const run_input& input, const kvkeep::any_policy& policy, std::s
   record.peak_rss_bytes = peak.bytes();
   record.kept_tokens = cache.held().size();
   record.kv_bytes = cache.bytes().keys + cache.bytes().values;
+  record.tiers = tier_use_of(cache);
   record.full = record.tokens == tokens && tokens < input.tokens();
   watch.finish(record.tokens, record);
 }

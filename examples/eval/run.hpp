@@ -3,6 +3,7 @@
 
 #include "llama.hpp"
 #include "record.hpp"
+#include "tier_choice.hpp"
 #include "tokenizer.hpp"
 
 #include <kvkeep/kvkeep.hpp>
@@ -21,6 +22,8 @@ struct run_input {
   std::size_t chunk = 1;                    // tokens per step
   std::function<void(std::size_t)> report;  // after every step, with the tokens seen
   std::function<bool()> stop;               // true: finish now
+  tier_choice tiers;                        // of memory units
+  kvkeep::background_ref io;                // for them
 
   [[nodiscard]] std::size_t tokens() const noexcept { return stream.size() - 1; }
 };

@@ -95,6 +95,9 @@ std::string notes(const comparison& report) {
                          result.full ? "then its cache was full" : "then interrupted");
     }
   }
+  for (const policy_result& result : report.policies) {
+    out += tier_note(result.spec, result.tiers);
+  }
   if (report.interrupted) {
     out += "interrupted: policies that are not listed had not begun\n";
   }

@@ -58,6 +58,7 @@ class cache_interface {
                                           std::span<float> value) const = 0;
   [[nodiscard]] virtual position next_position() const noexcept = 0;
   [[nodiscard]] virtual const cache_bytes& bytes() const noexcept = 0;
+  [[nodiscard]] virtual tier_counters tiers() const noexcept = 0;
   [[nodiscard]] virtual bool wants_surprisals() const noexcept = 0;
   [[nodiscard]] virtual std::vector<retrieved_tokens> retrieved(std::size_t layer) const = 0;
 };
@@ -125,6 +126,10 @@ class cache_model final : public cache_interface {
   }
   position next_position() const noexcept override { return core_->plan.next_position(); }
   const cache_bytes& bytes() const noexcept override { return bytes_; }
+  tier_counters tiers() const noexcept override {
+    if constexpr (core_type::has_tiers) return core_->memory.tiers.counters();
+    return {};
+  }
   bool wants_surprisals() const noexcept override { return core_type::planner_type::wants_surprisals; }
   std::vector<retrieved_tokens> retrieved(std::size_t layer) const override { return retrieved_by(*core_, layer); }
 
@@ -172,6 +177,8 @@ class any_cache {
   }
   [[nodiscard]] position next_position() const noexcept { return cache_->next_position(); }
   [[nodiscard]] const cache_bytes& bytes() const noexcept { return cache_->bytes(); }
+  /// What happened between RAM and the file of memory units; all 0 without one.
+  [[nodiscard]] tier_counters tiers() const noexcept { return cache_->tiers(); }
   /// Whether commit must be told surprisals; where not, it must not be.
   [[nodiscard]] bool wants_surprisals() const noexcept { return cache_->wants_surprisals(); }
   /// What the newest query retrieved in a layer: chooser by chooser, the best first. Nothing where the policy retrieves
