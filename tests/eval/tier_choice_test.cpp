@@ -103,12 +103,12 @@ TEST(TierChoice, RefusesOptionsThatCannotAct) {
       {"--hot-bytes", "none of these does"});
   expect_failure(
       [&] {
-        compare(ask({1000, place.path() / "kv", "", 0}));
+        static_cast<void>(compare(ask({1000, place.path() / "kv", "", 0})));
       },
       {"inf_llm", "tiers.hot_bytes = 1000; allowed: 0, or >= 196608"});
   expect_failure(
       [&] {
-        compare(ask({three_units, place.path() / "no" / "kv", "", 0}));
+        static_cast<void>(compare(ask({three_units, place.path() / "no" / "kv", "", 0})));
       },
       {"inf_llm", "No such file or directory"});
   EXPECT_TRUE(std::filesystem::is_empty(place.path()));
