@@ -490,6 +490,18 @@ TEST(InfLlm, IsDenseWhileTheWindowHoldsAllAndReadsAllWhileUnitsAreFew) {
   }
 }
 
+TEST(InfLlm, SmallUnitsTakeNoMoreThanTheirTokens) {
+  const kvkeep::model_shape shape{2, 4, 2, 8};
+  constexpr std::size_t tokens = 10000;
+  const std::size_t all = kvkeep::cache_bytes_of(shape, kvkeep::dense{.max_tokens = tokens}, {.max_step = 8}).values;
+  for (const std::size_t size : {1U, 3U, 8U, 16U, 100U}) {
+    const inf_llm policy{
+        .sinks = 2, .window = 16, .block_size = size, .count = 2, .representatives = 1, .max_tokens = tokens};
+    const kvkeep::cache_bytes bytes = kvkeep::cache_bytes_of(shape, policy, {.max_step = 8});
+    EXPECT_LT(bytes.values, all * 102 / 100) << "units of " << size;
+  }
+}
+
 TEST(InfLlm, ForgetsAllAtClear) {
   const kvkeep::model_shape shape{1, 4, 2, 8};
   const rules r{};

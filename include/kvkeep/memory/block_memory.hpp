@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "kvkeep/attention/key_span.hpp"
+#include "kvkeep/memory/filed_units.hpp"
 #include "kvkeep/memory/resident_tokens.hpp"
 #include "kvkeep/memory/tiered_units.hpp"
 #include "kvkeep/memory/unit_index.hpp"
@@ -37,12 +38,12 @@ class block_memory {
 
   template <class Rules>
   block_memory(const Rules& rules, const model_shape& shape, const unit_tiers& where, const unit_bytes& bytes)
-      : rules_(unit_rules_of(rules)), shape_(shape), bytes_(bytes), frames_(rules_.units()) {
+      : rules_(unit_rules_of(rules)), shape_(shape), bytes_(bytes), tiers_(where) {
     choosers_ = rules_.choosers(shape);
-    if (where.hot_bytes == 0) return;
-    tiers_ = where;
+    std::size_t frames = rules_.units();
     const std::size_t each = bytes.frame * rules_.layers.before(shape.layers);
-    frames_ = std::min(frames_, each == 0 ? 0 : where.hot_bytes / each);
+    if (tiered() && each > 0) frames = std::min(frames, where.hot_bytes / each);
+    units_ = filed_units(rules_.units(), rules_.geometry.unit, frames, tiered());
   }
   /// An error where the frames cannot hold what one query reads.
   template <class Rules>
@@ -65,8 +66,7 @@ class block_memory {
     const std::size_t layers = rules_.layers.before(shape_.layers);
     mass.lay_out(memory, evidence, layers, rules_.by);
     index.lay_out(memory, shape_, layers, units, rules_.representatives, choosers_);
-    filed_rows_ = memory.take<std::uint16_t>(units * rules_.unit_blocks());
-    filed_tokens_ = memory.take<std::uint32_t>(units);
+    units_.lay_out(memory, blocks_);
     for (std::span<std::uint32_t>& c : chosen_) c = memory.take<std::uint32_t>(layers * choosers_ * rules_.count);
     for (std::span<std::uint32_t>& c : chosen_count_) c = memory.take<std::uint32_t>(layers);
     turned_ = memory.take<float>(shape_.query_heads * shape_.head_dim);
@@ -81,12 +81,12 @@ class block_memory {
     all_chosen_ = memory.take<std::uint32_t>(tiered() ? choosers_ * rules_.count : 0);
     ahead_ = memory.take<std::uint32_t>(choosers_ * tiers_.read_ahead);
     if (!tiered()) return;
-    attended.lay_out(memory, evidence, (blocks_ + filed_blocks()) * block_tokens, scored() ? frames_ : 0);
+    attended.lay_out(memory, evidence, (blocks_ + filed_blocks()) * block_tokens, scored() ? units_.frames() : 0);
     tiers.lay_out(memory,
                   {.layers = layers,
                    .units = units,
                    .record = bytes_.record,
-                   .frames = frames_,
+                   .frames = units_.frames(),
                    .step = (evidence.tokens + std::min(rules_.execution, evidence.tokens)) / rules_.geometry.unit + 1,
                    .head_dim = shape_.head_dim},
                   tiers_);
@@ -96,8 +96,7 @@ class block_memory {
     mass.reset();
     for (const std::span<std::uint32_t> c : chosen_count_) std::fill(c.begin(), c.end(), 0U);
     std::fill(rows_.begin(), rows_.end(), 0U);
-    std::fill(filed_rows_.begin(), filed_rows_.end(), std::uint16_t{0});
-    std::fill(filed_tokens_.begin(), filed_tokens_.end(), 0U);
+    units_.reset();
   }
 
   [[nodiscard]] const unit_memory_rules& rules() const noexcept { return rules_; }
@@ -105,7 +104,7 @@ class block_memory {
   /// How far away everything seems that is retrieved.
   [[nodiscard]] position distance() const noexcept { return rules_.distance; }
   /// Blocks of 16 tokens for what is filed.
-  [[nodiscard]] std::size_t filed_blocks() const noexcept { return frames_ * rules_.unit_blocks(); }
+  [[nodiscard]] std::size_t filed_blocks() const noexcept { return units_.blocks(); }
   /// Whether not all units are in RAM.
   [[nodiscard]] bool tiered() const noexcept { return tiers_.hot_bytes != 0; }
   [[nodiscard]] const unit_tiers& where() const noexcept { return tiers_; }
@@ -147,7 +146,7 @@ class block_memory {
   }
   /// The slot of a token of a frame: behind those of the cache. Without tiers unit u has frame u.
   [[nodiscard]] slot filed_slot(std::size_t frame, std::size_t token) const noexcept {
-    return to_slot((blocks_ + frame * rules_.unit_blocks()) * block_tokens + token);
+    return units_.slot_of(frame, token);
   }
 
   // A layer of a step whose first token has stream number `first`.
@@ -202,7 +201,7 @@ class block_memory {
       if (tiered()) {
         const std::span<const std::uint32_t> all = chosen_units();
         if (!tiers.hot.admit(layer_, all)) return t - first;  // there are frames for what one query reads
-        const auto has_record = [&](std::uint32_t unit) { return unit < filed_ && filed_tokens_[unit] > 0; };
+        const auto has_record = [&](std::uint32_t unit) { return unit < filed_ && units_.live(unit); };
         if (auto ok = tiers.fetch(layer_, all, looks_up, has_record); !ok) {
           const position lost = first_position + static_cast<position>(rules_.geometry.first_of(tiers.lost_unit()));
           return error{
@@ -239,8 +238,7 @@ class block_memory {
       return reads_[row / group * choosers_ + head * choosers_ / shape_.query_heads];
     };
     attended.take(record, kv_head, states, reads, [&](std::size_t s) -> std::size_t {
-      const std::size_t block = s / block_tokens;
-      if (block >= blocks_) return (block - blocks_) / rules_.unit_blocks();
+      if (s / block_tokens >= blocks_) return units_.frame_of(s);
       const auto number = static_cast<std::size_t>(resident_.at[s] - resident_from_);
       if (number < rules_.geometry.sinks) return hot_units::nowhere;
       const std::uint32_t frame = tiers.hot.frame_of(layer_, (number - rules_.geometry.sinks) / rules_.geometry.unit);
@@ -251,7 +249,7 @@ class block_memory {
   /// The batch was attended.
   void settle_attended() noexcept {
     if (!scored()) return;
-    for (std::uint32_t f = 0; f < frames_; ++f) {
+    for (std::uint32_t f = 0; f < units_.frames(); ++f) {
       if (tiers.hot.in_batch(tiers.hot.of(layer_)[f])) tiers.hot.attended(layer_, f, attended.sum(f));
     }
   }
@@ -291,9 +289,7 @@ class block_memory {
     const std::size_t unit = place / rules_.geometry.unit;
     const std::size_t token = place % rules_.geometry.unit;
     copy(from, unit, token);
-    filed_rows_[unit * rules_.unit_blocks() + token / block_tokens] |=
-        static_cast<std::uint16_t>(1U << token % block_tokens);
-    ++filed_tokens_[unit];
+    units_.add(unit, token);
     mass.drop(from);
   }
   /// All is filed that the last decision of a step of n tokens, the first with this stream number, found complete.
@@ -310,13 +306,7 @@ class block_memory {
     const unit_geometry& g = rules_.geometry;
     const std::size_t end = std::min(last, g.first_of(filed_));
     for (std::size_t number = std::max(first, g.sinks); number < end; ++number) {
-      const std::size_t unit = (number - g.sinks) / g.unit;
-      const std::size_t token = (number - g.sinks) % g.unit;
-      std::uint16_t& rows = filed_rows_[unit * rules_.unit_blocks() + token / block_tokens];
-      const auto bit = static_cast<std::uint16_t>(1U << token % block_tokens);
-      if ((rows & bit) == 0) continue;
-      rows = static_cast<std::uint16_t>(rows & ~bit);
-      --filed_tokens_[unit];
+      units_.erase((number - g.sinks) / g.unit, (number - g.sinks) % g.unit);
     }
   }
 
@@ -337,10 +327,10 @@ class block_memory {
     return rules_.geometry.complete(first + last);
   }
   /// Spans of one chooser and query, at most.
-  [[nodiscard]] std::size_t most_spans() const noexcept { return blocks_ + rules_.count * rules_.unit_blocks(); }
+  [[nodiscard]] std::size_t most_spans() const noexcept { return blocks_ + rules_.count * units_.most_spans(); }
   /// Whether anything is left of a unit.
   [[nodiscard]] bool live(std::size_t unit, const resident_tokens& tokens, position first_position) const noexcept {
-    if (unit < filed_) return filed_tokens_[unit] > 0;
+    if (unit < filed_) return units_.live(unit);
     const auto begin = first_position + static_cast<position>(rules_.geometry.first_of(unit));
     const std::size_t i = tokens.find(begin);
     return i < tokens.slots.size() && tokens.position_of(i) < begin + static_cast<position>(rules_.geometry.unit);
@@ -366,8 +356,8 @@ class block_memory {
     }
     return all_chosen_.first(count);
   }
-  /// The frame of a filed unit that is read.
-  [[nodiscard]] std::size_t frame_of(std::uint32_t unit) const noexcept {
+  /// The frame of a unit that is read.
+  [[nodiscard]] std::size_t place_of(std::uint32_t unit) const noexcept {
     return tiered() ? tiers.hot.frame_of(layer_, unit) : unit;
   }
   /// Looks up for the mean of the queries begin .. end - 1.
@@ -430,19 +420,12 @@ class block_memory {
       all[count++] = {rules_.distance, touched_[i], rows_[touched_[i]], true};
       rows_[touched_[i]] = 0;
     }
-    const std::size_t residents = count;
-    for (const std::uint32_t unit : units) {
-      if (unit >= filed_) continue;
-      for (std::size_t b = 0; b < rules_.unit_blocks(); ++b) {
-        const std::uint16_t rows = filed_rows_[unit * rules_.unit_blocks() + b];
-        if (rows == 0) continue;
-        const std::size_t block = blocks_ + frame_of(unit) * rules_.unit_blocks() + b;
-        all[count++] = {rules_.distance, static_cast<std::uint32_t>(block), rows, true};
-      }
-    }
     if (tiered()) {
-      std::sort(all.begin() + static_cast<std::ptrdiff_t>(residents), all.begin() + static_cast<std::ptrdiff_t>(count),
-                [](const key_span& a, const key_span& b) { return a.block < b.block; });
+      std::sort(units.begin(), units.end(),
+                [&](std::uint32_t a, std::uint32_t b) { return place_of(a) < place_of(b); });
+    }
+    for (const std::uint32_t unit : units) {
+      if (unit < filed_ && units_.live(unit)) units_.list(unit, place_of(unit), rules_.distance, all, count);
     }
     spans_taken_ += count;
     return all.first(count);
@@ -467,7 +450,7 @@ class block_memory {
   unit_bytes bytes_;
   unit_tiers tiers_;
   evidence_shape evidence_{};
-  std::size_t frames_ = 0;  // of a layer
+  filed_units units_;
   std::size_t choosers_ = 1;
   std::size_t blocks_ = 0;  // of the cache's own slots
   std::size_t complete_ = 0;
@@ -480,8 +463,6 @@ class block_memory {
   resident_tokens resident_{};  // of the step
   position resident_from_ = 0;  // first of the stream
 
-  std::span<std::uint16_t> filed_rows_;         // [units][unit blocks]: rows that are there
-  std::span<std::uint32_t> filed_tokens_;       // [units]: how many
   std::span<std::uint32_t> chosen_[2];          // [layers][choosers][count]
   std::span<std::uint32_t> chosen_count_[2];    // [layers]
   std::span<float> turned_;                     // [query_heads][head_dim]
