@@ -52,6 +52,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/detail/simd.hpp
     include/kvkeep/kvkeep.hpp
     include/kvkeep/memory/block_memory.hpp
+    include/kvkeep/memory/block_memory_impl.hpp
     include/kvkeep/memory/filed_units.hpp
     include/kvkeep/memory/hot_units.hpp
     include/kvkeep/memory/key_memory.hpp

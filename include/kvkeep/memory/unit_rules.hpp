@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "kvkeep/core/types.hpp"
+#include "kvkeep/policy/retain/keep.hpp"
 #include "kvkeep/policy/retain/unfiled.hpp"
 #include "kvkeep/policy/select/retrieve_blocks.hpp"
 
