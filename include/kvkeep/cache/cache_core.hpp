@@ -123,7 +123,9 @@ class cache_core {
     return out;
   }
   cache_core(const cache_core&) = delete;
+  cache_core(cache_core&&) = delete;
   cache_core& operator=(const cache_core&) = delete;
+  cache_core& operator=(cache_core&&) = delete;
   ~cache_core() {
     if constexpr (has_tiers) memory.tiers.finish();  // before the memory goes that it works in
   }

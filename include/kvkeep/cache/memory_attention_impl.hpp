@@ -156,22 +156,22 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend_with_memory(std::s
     }
     return {};
   };
-  if (!memory.retrieves_in(layer)) {
-    return attend_all(evidence);
-  } else if constexpr (memory_type::decided_by_attention) {
-    const auto except = [&](std::size_t query, const auto& f) {
-      // A query's score for itself is no evidence; where nothing is turned, keys behind the window were observed as well.
-      if (memory.rules().by == representative_score::dot_product) f(plan.new_slots(0)[query]);
-      if (both_forms()) return;
-      const position window_begin = plan.next_position() + static_cast<position>(query + 1) -
-                                    static_cast<position>(memory.rules().geometry.window);
-      for (std::size_t i = 0; i < tokens.slots.size() && tokens.position_of(i) < window_begin; ++i) f(tokens.slots[i]);
-    };
-    evidence_and_mass<Evidence, decltype(except)> all{evidence, memory, except};
-    return attend_all(all);
-  } else {
-    return attend_all(evidence);
+  if constexpr (memory_type::decided_by_attention) {
+    if (memory.retrieves_in(layer)) {
+      const auto except = [&](std::size_t query, const auto& f) {
+        // A query's score for itself is no evidence; where nothing is turned, keys behind the window were observed as well.
+        if (memory.rules().by == representative_score::dot_product) f(plan.new_slots(0)[query]);
+        if (both_forms()) return;
+        const position window_begin = plan.next_position() + static_cast<position>(query + 1) -
+                                      static_cast<position>(memory.rules().geometry.window);
+        for (std::size_t i = 0; i < tokens.slots.size() && tokens.position_of(i) < window_begin; ++i)
+          f(tokens.slots[i]);
+      };
+      evidence_and_mass<Evidence, decltype(except)> all{evidence, memory, except};
+      return attend_all(all);
+    }
   }
+  return attend_all(evidence);
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>

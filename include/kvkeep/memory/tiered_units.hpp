@@ -40,7 +40,9 @@ class tiered_units {
  public:
   tiered_units() = default;
   tiered_units(const tiered_units&) = delete;
+  tiered_units(tiered_units&&) = delete;
   tiered_units& operator=(const tiered_units&) = delete;
+  tiered_units& operator=(tiered_units&&) = delete;
   ~tiered_units() = default;  // whoever has the arena calls finish() before
 
   void lay_out(arena& memory, const tier_sizes& sizes, const unit_tiers& tiers) {
