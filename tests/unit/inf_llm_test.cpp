@@ -409,10 +409,11 @@ TEST(InfLlmPublished, EqualsTheSlowModelInAnySteps) {
   std::uint64_t seed = 300;
   const kvkeep::model_shape shape{2, 4, 2, 8};
   for (const pending_mask pending : {pending_mask::exact, pending_mask::authors}) {
-    for (const rules& r : {rules{.execution = 4}, rules{.execution = 12}, rules{.execution = 3, .frozen = 2},
-                           rules{.execution = 5, .chooses = chosen_by::query_head},
-                           rules{.sinks = 0, .window = 9, .size = 3, .execution = 9}, rules{.execution = 1},
-                           rules{.execution = 6, .layers = {1, 2}}}) {
+    for (const rules& r :
+         {rules{.execution = 4}, rules{.execution = 12}, rules{.execution = 3, .frozen = 2},
+          rules{.execution = 5, .chooses = chosen_by::query_head}, rules{.execution = 7, .chooses = chosen_by::kv_head},
+          rules{.sinks = 0, .window = 9, .size = 3, .execution = 9}, rules{.execution = 1},
+          rules{.execution = 6, .layers = {1, 2}}}) {
       rules mine = r;
       mine.pending = pending;
       const std::uint64_t own = seed++;
