@@ -135,11 +135,14 @@ std::vector<std::string> recall_policies(std::size_t trained) {
   constexpr std::size_t unit = 8;
   const std::size_t rest = trained - sinks;
   const std::size_t half = trained / 2;
+  const std::size_t quarter = trained / 4;
   return {fmt::format("dense:max_tokens={}", trained),
           fmt::format("sliding_window:window={}", trained),
           fmt::format("streaming_llm:sinks={},window={}", sinks, rest),
           fmt::format("sir_llm:sinks={},window={},count={}", sinks, rest - half, half),
           fmt::format("lm_infinite:sinks={},window={}", sinks, rest),
+          fmt::format("lm_infinite_middle:sinks={},window={},count={},at={},first_layer=0", sinks, rest - quarter,
+                      quarter, rest - quarter),
           fmt::format("inf_llm:sinks={},window={},block_size={},count={},representatives={}", sinks, half, unit,
                       half / unit, unit),
           fmt::format("inf_llm_published:n_init={},n_local={},block_size={},topk={},repr_topk={},exc_block_size={},"

@@ -33,8 +33,9 @@ struct recall_options {
 };
 
 // Policies that read about as many tokens as a model was trained on: dense as long as it can, windows, and those that
-// retrieve, half of it from a window and half from small units, with which the bundled model recalls best. `trained` is at
-// least 64.
+// retrieve: half from a window and half from small units, with which the bundled model recalls best, or three quarters from
+// a window and one from single keys. Of those none are read before as many have left the window, so that with half the
+// shortest documents would be forgotten. `trained` is at least 64.
 [[nodiscard]] std::vector<std::string> recall_policies(std::size_t trained);
 
 // Runs every policy on the same documents. All is checked before the first one begins; a policy that keeps everything is

@@ -41,7 +41,7 @@ recall_command::recall_command(CLI::App& app)
   command()
       .add_option("--policies", policies_,
                   "Policy specs separated by ';'; those that keep everything get room for the longest document unless "
-                  "they say otherwise (default: seven that read about as many tokens as the model was trained on)")
+                  "they say otherwise (default: eight that read about as many tokens as the model was trained on)")
       ->check(not_empty());
   command()
       .add_option("--lengths", options_.lengths, "Tokens of the documents, separated by ','")

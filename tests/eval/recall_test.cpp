@@ -296,6 +296,26 @@ TEST(Recall, TheSameForAnyThreadsAndSteps) {
   EXPECT_EQ(one["results"][3]["points"][0]["retrieved_by_layer"], nullptr);
 }
 
+TEST(Recall, PoliciesThatRetrieveSingleKeys) {
+  recall_options options = small();
+  options.policies = {"lm_infinite_middle:sinks=4,window=124,count=64,at=124,first_layer=1,last_layer=2"};
+  options.lengths = {400};
+  options.kinds = {fact_kind::distinct_key};
+  options.documents = 2;
+  const recall_report report = run_recall(options);
+  EXPECT_EQ(report.error, "");
+  ASSERT_EQ(report.results.size(), 1U);
+  EXPECT_TRUE(report.results[0].retrieves);
+  const recall_point all = sum_of(report.results[0], "");
+  EXPECT_EQ(all.held.hits, 0U);
+  EXPECT_GE(all.whole.hits, 3U) << "of 4";
+  EXPECT_EQ(all.layers[0].first.hits, 0U);
+  EXPECT_EQ(all.layers[1].first.asked, 4U);
+  EXPECT_EQ(all.layers[1].first.hits, 4U) << "the copying head finds the key that it copies";
+  EXPECT_GE(all.layers[1].mean_rank(), 1);
+  EXPECT_LE(all.layers[1].mean_rank(), 8) << "keys of a head are ranked by themselves";
+}
+
 TEST(Recall, PoliciesThatAreToldSurprisals) {
   recall_options options = small();
   options.policies = {"sir_llm:sinks=4,window=124,count=128"};
@@ -332,11 +352,15 @@ TEST(Recall, TableAndPlot) {
 TEST(Recall, ReadsAsManyTokensAsTheModelWasTrainedOn) {
   const std::vector<std::string> specs = kvkeep_eval::recall_policies(256);
   EXPECT_EQ(specs[0], "dense:max_tokens=256");
-  EXPECT_EQ(specs[5], "inf_llm:sinks=4,window=128,block_size=8,count=16,representatives=8");
+  ASSERT_EQ(specs.size(), 8U);
+  EXPECT_EQ(specs[5], "lm_infinite_middle:sinks=4,window=188,count=64,at=188,first_layer=0");
+  EXPECT_EQ(specs[6], "inf_llm:sinks=4,window=128,block_size=8,count=16,representatives=8");
   for (const std::string& spec : specs) {
     EXPECT_TRUE(kvkeep::try_parse_policy(spec, {.max_tokens = 1000})) << spec;
   }
-  EXPECT_TRUE(kvkeep::try_parse_policy(kvkeep_eval::recall_policies(64).back(), {.max_tokens = 1000}));
+  for (const std::string& spec : kvkeep_eval::recall_policies(64)) {
+    EXPECT_TRUE(kvkeep::try_parse_policy(spec, {.max_tokens = 1000})) << spec;
+  }
 }
 
 TEST(Recall, AnInterruptedRunShowsWhatItHas) {

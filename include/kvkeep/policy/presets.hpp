@@ -16,9 +16,9 @@
 KVKEEP_NAMESPACE_BEGIN
 
 /// Any preset, by value. any_policy (policy/spec.hpp) holds one.
-using any_preset =
-    std::variant<dense, sliding_window, streaming_llm, streaming_llm::published, streaming_llm::settled, lm_infinite,
-                 inf_llm, inf_llm::published, sir_llm, sir_llm::published, random_eviction, interval_eviction>;
+using any_preset = std::variant<dense, sliding_window, streaming_llm, streaming_llm::published, streaming_llm::settled,
+                                lm_infinite, lm_infinite::middle, inf_llm, inf_llm::published, sir_llm,
+                                sir_llm::published, random_eviction, interval_eviction>;
 
 KVKEEP_NAMESPACE_END
 
