@@ -598,6 +598,21 @@ TEST(LmInfiniteMiddle, ReadsNothingThatWasErasedOrAbandoned) {
   EXPECT_GT(gone.size(), 10U);
 }
 
+TEST(LmInfiniteMiddle, RefusesRulesThatDoNotFit) {
+  const auto fault = [](std::size_t window, auto when) {
+    const auto made =
+        kvkeep::try_make_cache(kvkeep::model_shape{1, 4, 2, 8},
+                               kvkeep::policy{kvkeep::keep{kvkeep::sinks{1}, kvkeep::recent{9}},
+                                              kvkeep::middle_top_k{.count = 2, .layers = {0, 1}, .max_tokens = 60},
+                                              kvkeep::beyond{window, window}, when},
+                               {.positions = rotary});
+    return made ? std::string("none") : made.error().message();
+  };
+  EXPECT_EQ(fault(9, kvkeep::each_token{}), "none");
+  EXPECT_EQ(fault(8, kvkeep::each_token{}), "kvkeep: beyond.window = 8; allowed: recent.count = 9");
+  EXPECT_EQ(fault(9, kvkeep::after_step{}), "kvkeep: middle_top_k goes with each_token only");
+}
+
 TEST(LmInfiniteMiddle, RefusesWhatCannotBe) {
   const kvkeep::model_shape shape{4, 4, 2, 8};
   const auto fault = [&](const kvkeep::lm_infinite::middle& policy) {
@@ -633,6 +648,20 @@ TEST(InfLlm, RefusesWhatCannotBe) {
   EXPECT_EQ(with(&inf_llm::max_tokens, 0), "kvkeep: max_tokens = 0; allowed: 1 .. 2147483647");
   EXPECT_EQ(with(&inf_llm::first_layer, 1), "kvkeep: first_layer = 1; allowed: 0 .. 0, the last layer");
   EXPECT_EQ(with(&inf_llm::last_layer, 0), "kvkeep: last_layer = 0; allowed: 1 .. 2147483647");
+  const auto mixed = [&](std::size_t sinks, std::size_t window, std::size_t together, auto when) {
+    return fault(kvkeep::policy{kvkeep::keep{kvkeep::sinks{sinks}, kvkeep::unfiled{{2, 8, 4}, together}},
+                                kvkeep::retrieve_blocks<kvkeep::lookup::execution_block>{
+                                    .count = 2, .representatives = 2, .max_tokens = 60, .looks_up = {.size = 4}},
+                                kvkeep::beyond{window, 7}, when});
+  };
+  EXPECT_EQ(mixed(2, 8, 4, kvkeep::each_block{4}), "none");
+  EXPECT_EQ(mixed(3, 8, 4, kvkeep::each_block{4}), "kvkeep: sinks.count = 3; allowed: unfiled.geometry.sinks = 2");
+  EXPECT_EQ(mixed(2, 9, 4, kvkeep::each_block{4}), "kvkeep: beyond.window = 9; allowed: unfiled.geometry.window = 8");
+  EXPECT_EQ(mixed(2, 8, 3, kvkeep::each_block{4}),
+            "kvkeep: unfiled.together = 3; allowed: queries that look up together = 4");
+  EXPECT_EQ(mixed(2, 8, 4, kvkeep::each_block{5}), "kvkeep: when.size = 5; allowed: queries that look up together = 4");
+  EXPECT_EQ(mixed(2, 8, 4, kvkeep::after_step{}),
+            "kvkeep: retrieve_blocks goes with each_token or each_block, not with before_step or after_step");
   const inf_llm::published published{.n_init = 2, .n_local = 8, .block_size = 4, .exc_block_size = 9, .max_tokens = 60};
   EXPECT_EQ(fault(published), "kvkeep: exc_block_size = 9; allowed: 1 .. n_local = 8");
 

@@ -81,6 +81,9 @@ result<void> planner<Policy>::check(const model_shape& shape, const Policy& poli
   if (auto ok = detail::check_of(rules.select); !ok) return ok;
   if (auto ok = detail::check_of(rules.distance); !ok) return ok;
   if (auto ok = detail::check_of(rules.when); !ok) return ok;
+  if constexpr (detail::unit_select<select_type>) {
+    if (auto ok = rules.select.check_rules(rules); !ok) return ok;
+  }
   // Shares are added in long double: they may be anything up to 2^64 - 1.
   const std::size_t layers = scope == kvkeep::scope::sequence ? 1 : shape.layers;
   const std::size_t heads = scope == kvkeep::scope::kv_head ? shape.kv_heads : 1;

@@ -273,6 +273,12 @@ template <class S>
 concept unit_select = requires {
   requires S::has_units;
 };
+/// Whether what a retain rule keeps is what a select rule finds the rest by.
+template <class S, class Retain>
+inline constexpr bool keeps_for = true;
+template <class S, class Retain>
+  requires unit_select<S>
+inline constexpr bool keeps_for<S, Retain> = S::template goes_with<Retain>;
 template <class W>
 concept schedules = requires(const W when) {
   { when.schedule() } -> std::same_as<kvkeep::schedule>;
@@ -289,6 +295,10 @@ struct explain_axes {
   static_assert(!unit_select<std::remove_cvref_t<decltype(Rules::select)>> ||
                     std::is_same_v<std::remove_cvref_t<decltype(Rules::distance)>, beyond>,
                 "kvkeep: a select rule that reads what was dropped from a window needs kvkeep::beyond as its distance");
+  static_assert(
+      keeps_for<std::remove_cvref_t<decltype(Rules::select)>, std::remove_cvref_t<decltype(Rules::retain)>>,
+      "kvkeep: retrieve_blocks goes with kvkeep::keep{kvkeep::sinks{...}, kvkeep::unfiled{...}} as its retain "
+      "rules, and middle_top_k with kvkeep::keep{kvkeep::sinks{...}, kvkeep::recent{...}}");
   static_assert(
       !mentions_label<std::remove_cvref_t<decltype(Rules::select)>> ||
           has_label<std::remove_cvref_t<decltype(Rules::select)>>,

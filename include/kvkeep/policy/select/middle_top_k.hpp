@@ -6,6 +6,9 @@
 #define KVKEEP_POLICY_SELECT_MIDDLE_TOP_K_HPP
 
 #include "kvkeep/policy/policy.hpp"
+#include "kvkeep/policy/retain/keep.hpp"
+#include "kvkeep/policy/retain/recent.hpp"
+#include "kvkeep/policy/retain/sinks.hpp"
 #include "kvkeep/policy/select/layer_range.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
@@ -18,7 +21,7 @@ enum class step_rows : std::uint8_t {
 
 /// Every query reads, besides what retain leaves to it, for each query head the `count` keys with the largest score at distance
 /// `at` of all that were dropped, and reads them at that distance. Where there are fewer than `count`, it reads none of them.
-/// Ties: the older. Needs sinks and recent as its retain rules, and beyond as its distance. Exact; cost: every stored key of
+/// Ties: the older. Goes with keep{sinks, recent} and beyond of the same window, and with each_token. Exact; cost: every stored key of
 /// the layer once a query and query head. Memory is taken for max_tokens tokens.
 struct middle_top_k {
   std::size_t count = 5;        ///< keys of a query head, >= 1; published 5
@@ -28,10 +31,24 @@ struct middle_top_k {
   step_rows rows = step_rows::every;
 
   static constexpr bool has_units = true;
+  template <class Retain>
+  static constexpr bool goes_with = std::is_same_v<Retain, keep<sinks, recent>>;
   [[nodiscard]] result<void> check() const {
     if (auto ok = detail::check_tokens("count", count, 1); !ok) return ok;
     if (auto ok = detail::check_tokens("at", at, 0); !ok) return ok;
     return detail::check_tokens("max_tokens", max_tokens, 1);
+  }
+  /// An error where the rules beside it are of other sizes.
+  template <class Rules>
+  [[nodiscard]] static result<void> check_rules(const Rules& rules) {
+    const auto [first, newest] = detail::rule_tuple<keep<sinks, recent>>::of(rules.retain);
+    if (rules.distance.window != newest.count) {
+      return detail::bad_argument("beyond.window", rules.distance.window,
+                                  fmt::format("recent.count = {}", newest.count));
+    }
+    const schedule acts = rules.when.schedule();
+    if (acts.when == schedule::act::each_token && acts.together == 1) return {};
+    return detail::make_error(errc::unsupported, "when", "middle_top_k goes with each_token only");
   }
 };
 

@@ -10,6 +10,9 @@
 #include <concepts>
 
 #include "kvkeep/policy/policy.hpp"
+#include "kvkeep/policy/retain/keep.hpp"
+#include "kvkeep/policy/retain/sinks.hpp"
+#include "kvkeep/policy/retain/unfiled.hpp"
 #include "kvkeep/policy/select/layer_range.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
@@ -54,7 +57,8 @@ struct execution_block {
 /// Every query reads, besides what is not filed yet, `count` units: of those that are complete the best by the dot product of
 /// the query, at the distance of what lies behind the window, with a unit's representative: the mean of the raw keys of its
 /// `representatives` best tokens, chosen by each query head. Ties: the older unit, the older token. Where there are no more
-/// than `count` units, all are read. Needs unfiled and sinks as its retain rules, and beyond as its distance.
+/// than `count` units, all are read. Goes with keep{sinks, unfiled} and beyond, of the same sinks and window, and with each_token,
+/// or with each_block of execution_block's size.
 template <class Lookup = lookup::every>
 struct retrieve_blocks {
   std::size_t count = 16;           ///< units, >= 1; published default 16
@@ -67,6 +71,8 @@ struct retrieve_blocks {
 
   using lookup_type = Lookup;
   static constexpr bool has_units = true;
+  template <class Retain>
+  static constexpr bool goes_with = std::is_same_v<Retain, keep<sinks, unfiled>>;
 
   [[nodiscard]] result<void> check() const {
     if (auto ok = detail::check_tokens("count", count, 1); !ok) return ok;
@@ -78,6 +84,27 @@ struct retrieve_blocks {
       if (auto ok = detail::check_tokens("looks_up.size", looks_up.size, 1); !ok) return ok;
       return detail::check_tokens("looks_up.frozen", looks_up.frozen, 1);
     }
+  }
+  /// An error where the rules beside it are of other sizes.
+  template <class Rules>
+  [[nodiscard]] static result<void> check_rules(const Rules& rules) {
+    const auto same = [](std::string_view name, std::size_t value, std::string_view of, std::size_t wanted) {
+      return value == wanted ? result<void>{} : detail::bad_argument(name, value, fmt::format("{} = {}", of, wanted));
+    };
+    const auto [first, rest] = detail::rule_tuple<keep<sinks, unfiled>>::of(rules.retain);
+    const unit_geometry& g = rest.geometry;
+    if (auto ok = same("sinks.count", first.count, "unfiled.geometry.sinks", g.sinks); !ok) return ok;
+    if (auto ok = same("beyond.window", rules.distance.window, "unfiled.geometry.window", g.window); !ok) return ok;
+    std::size_t together = 1;
+    if constexpr (!std::same_as<Lookup, lookup::every>) together = rules.select.looks_up.size;
+    if (auto ok = same("unfiled.together", rest.together, "queries that look up together", together); !ok) return ok;
+    const schedule acts = rules.when.schedule();
+    if (acts.when != schedule::act::each_token) {
+      return detail::make_error(
+          errc::unsupported, "when",
+          "retrieve_blocks goes with each_token or each_block, not with before_step or after_step");
+    }
+    return same("when.size", acts.together, "queries that look up together", together);
   }
 };
 
