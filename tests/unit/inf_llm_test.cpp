@@ -491,6 +491,55 @@ TEST(InfLlm, IsDenseWhileTheWindowHoldsAllAndReadsAllWhileUnitsAreFew) {
   }
 }
 
+// By-products are those of what is read without being retrieved, in the softmax over all.
+TEST(InfLlm, EvidenceIsOfWhatIsNotRetrieved) {
+  constexpr kvkeep::model_shape shape{1, 4, 2, 8};
+  constexpr std::size_t tokens = 90;
+  constexpr kvkeep::by_products wanted{.mass = true, .last_row = true, .log_sum_exp = true};
+  auto ours = kvkeep::make_cache(
+      shape,
+      inf_llm{.sinks = 2, .window = 10, .block_size = 4, .count = 30, .representatives = 1, .max_tokens = tokens},
+      {.positions = rotary});
+  auto all =
+      kvkeep::make_cache(shape, kvkeep::policy{kvkeep::keep_all{tokens}, kvkeep::read_all{}, kvkeep::beyond{10, 9}},
+                         {.positions = rotary});
+  kvkeep::attention_evidence<wanted> mine(ours.evidence_shape());
+  kvkeep::attention_evidence<wanted> theirs(all.evidence_shape());
+  for (const std::size_t n : {40U, 1U, 7U, 1U, 1U}) {
+    const position next = ours.next_position();
+    const auto attend = [&](auto& step, auto& evidence) {
+      layer_rows rows = rows_of(shape, 0, next, n);
+      step.attend(0, view(std::as_const(rows.q), n, 4, 8), view(std::as_const(rows.k), n, 2, 8),
+                  view(std::as_const(rows.v), n, 2, 8), view(rows.out, n, 4, 8), evidence);
+    };
+    auto one = ours.begin(n);
+    auto other = all.begin(n);
+    attend(one, mine);
+    attend(other, theirs);
+    std::map<position, kvkeep::slot> places;
+    for (const kvkeep::slot s : all.step_slots()) places[all.position_of(s)] = s;
+    std::size_t compared = 0;
+    for (const kvkeep::slot s : ours.step_slots()) {
+      const position p = ours.position_of(s);
+      // Units that became complete in the step were retrieved by some of its queries.
+      if (p >= 2 && p < next + static_cast<position>(n) - 10) continue;
+      ++compared;
+      for (std::size_t h = 0; h < 2; ++h) {
+        EXPECT_NEAR(mine.mass(h)[index(s)], theirs.mass(h)[index(places.at(p))], 1e-5) << "position " << p;
+      }
+      for (std::size_t h = 0; h < 4; ++h) {
+        EXPECT_NEAR(mine.last_row(h)[index(s)], theirs.last_row(h)[index(places.at(p))], 1e-6) << "position " << p;
+      }
+    }
+    EXPECT_GE(compared, 12U);
+    for (std::size_t h = 0; h < 4; ++h) {
+      EXPECT_NEAR(mine.log_sum_exp(n - 1)[h], theirs.log_sum_exp(n - 1)[h], 1e-5);
+    }
+    one.commit();
+    other.commit();
+  }
+}
+
 TEST(InfLlm, SmallUnitsTakeNoMoreThanTheirTokens) {
   const kvkeep::model_shape shape{2, 4, 2, 8};
   constexpr std::size_t tokens = 10000;

@@ -9,6 +9,8 @@
 //
 // What is asked for is a template argument: nothing else is computed or stored. Cost: the weights of a tile are kept as they
 // are made (relative to the maximum so far), and scaled once when a query is finished; no score is computed twice.
+//
+// Where a policy retrieves units or keys, weights are those of the other tokens, in a softmax over all that is read.
 #ifndef KVKEEP_ATTENTION_EVIDENCE_HPP
 #define KVKEEP_ATTENTION_EVIDENCE_HPP
 
