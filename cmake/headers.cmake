@@ -53,6 +53,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/kvkeep.hpp
     include/kvkeep/memory/block_memory.hpp
     include/kvkeep/memory/block_memory_impl.hpp
+    include/kvkeep/memory/byte_shadow.hpp
     include/kvkeep/memory/filed_units.hpp
     include/kvkeep/memory/hot_units.hpp
     include/kvkeep/memory/key_memory.hpp
@@ -62,6 +63,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/memory/unit_mass.hpp
     include/kvkeep/memory/unit_rules.hpp
     include/kvkeep/memory/unit_tiers.hpp
+    include/kvkeep/memory/vector_sketch.hpp
     include/kvkeep/memory/window_mass.hpp
     include/kvkeep/policy/dense.hpp
     include/kvkeep/policy/evidence/surprisals.hpp

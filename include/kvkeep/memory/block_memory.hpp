@@ -65,7 +65,7 @@ class block_memory {
     const std::size_t units = rules_.units();
     const std::size_t layers = rules_.layers.before(shape_.layers);
     mass.lay_out(memory, evidence, layers, rules_.by);
-    index.lay_out(memory, shape_, layers, units, rules_.representatives, choosers_);
+    index.lay_out(memory, shape_, layers, units, rules_.representatives, choosers_, rules_.candidates);
     units_.lay_out(memory, blocks_);
     for (std::span<std::uint32_t>& c : chosen_) c = memory.take<std::uint32_t>(layers * choosers_ * rules_.count);
     for (std::span<std::uint32_t>& c : chosen_count_) c = memory.take<std::uint32_t>(layers);

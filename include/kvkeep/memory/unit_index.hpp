@@ -1,4 +1,12 @@
 // unit_index: the representatives of memory units, and the lookup of the units that matter to a query.
+//
+// A lookup is exact: its units, and their order, are those of the fp32 scores of all units, ties: the older. Where there are more
+// than unit_index::learned units it need not compute all of them: the vectors in bytes bound every score, and only those are
+// computed that may be among the best. That reads a quarter of the vectors' bytes, and the vectors of few units; where the
+// bounds leave many, as among vectors that are all alike, it reads more, never less than it must.
+//
+// With candidates, a lookup is not exact: estimates from half bytes choose so many units, and the best of these are taken, exactly.
+// It reads 1/32 of the vectors' bytes, and a unit among the best is missed where its estimate was worse than that of so many.
 #ifndef KVKEEP_MEMORY_UNIT_INDEX_HPP
 #define KVKEEP_MEMORY_UNIT_INDEX_HPP
 
@@ -12,6 +20,9 @@
 #include "kvkeep/core/top_k.hpp"
 #include "kvkeep/core/types.hpp"
 #include "kvkeep/detail/simd.hpp"
+#include "kvkeep/memory/byte_shadow.hpp"
+#include "kvkeep/memory/vector_sketch.hpp"
+#include "kvkeep/policy/select/retrieve_blocks.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
 namespace detail {
@@ -32,8 +43,12 @@ namespace detail {
 /// One vector a unit, layer and query head, and the tokens it was made of.
 class unit_index {
  public:
+  /// Units whose vectors tell what others will be like; among fewer, every score is computed.
+  static constexpr std::size_t learned = learned_units;
+
+  /// candidates: 0, and lookups are exact; or what a lookup takes a close look at.
   void lay_out(arena& memory, const model_shape& shape, std::size_t layers, std::size_t units,
-               std::size_t representatives, std::size_t choosers) {
+               std::size_t representatives, std::size_t choosers, std::size_t candidates) {
     heads_ = shape.query_heads;
     dim_ = shape.head_dim;
     units_ = units;
@@ -42,6 +57,14 @@ class unit_index {
     vectors_ = memory.take<float>(layers * units * heads_ * dim_);
     offsets_ = memory.take<std::uint32_t>(layers * units * heads_ * most_);
     counts_ = memory.take<std::uint32_t>(layers * units * heads_);
+    candidates_ = candidates;
+    shadowed_ = units > learned && heads_ * dim_ / choosers <= byte_shadow::longest;
+    if (shadowed_) {
+      shadow_.lay_out(memory, layers, units, choosers, heads_ * dim_ / choosers);
+      if (candidates > 0) sketch_.lay_out(memory, shape, layers, units, choosers);
+      upper_ = memory.take<float>(units);
+      list_ = memory.take<std::uint32_t>(units);
+    }
     scores_ = memory.take<float>(units);
     best_ = memory.take<std::uint32_t>(units);
     scratch_ = memory.take<std::uint32_t>(top_k_scratch(units));
@@ -59,6 +82,7 @@ class unit_index {
   }
 
   /// Represents a unit by the best of `masses`, [tokens]; key_of(token, row) reads a raw key, held(token) whether there is one.
+  /// Heads and units come in order; what was represented in a step that was abandoned is represented again.
   template <class Held, class KeyOf>
   void represent(std::size_t layer, std::size_t unit, std::size_t query_head, std::span<const float> masses,
                  const Held& held, const KeyOf& key_of, std::span<float> row) {
@@ -82,6 +106,7 @@ class unit_index {
       for (std::size_t c = 0; c < dim_; ++c) mean[c] += row[c];
     }
     for (float& x : mean) x /= static_cast<float>(std::max<std::size_t>(count, 1));
+    if (query_head + 1 == heads_ && shadowed_) encode(layer, unit);
   }
 
   /// The units among the first `available` that a chooser scores highest, best first, ties: the older; queries are
@@ -90,19 +115,87 @@ class unit_index {
   std::span<const std::uint32_t> look_up(std::size_t layer, std::size_t chooser, const float* queries,
                                          std::size_t available, std::size_t count, const Live& live) {
     const std::size_t length = heads_ * dim_ / choosers_;
-    for (std::size_t unit = 0; unit < available; ++unit) {
-      scores_[unit] = live(unit) ? dot_rows(queries + chooser * length,
-                                            vectors_.data() + place(layer, unit, 0) * dim_ + chooser * length, length)
-                                 : -std::numeric_limits<float>::infinity();
+    const float* const query = queries + chooser * length;
+    const auto score = [&](std::size_t unit) {
+      return live(unit) ? dot_rows(query, vectors_.data() + place(layer, unit, 0) * dim_ + chooser * length, length)
+                        : -std::numeric_limits<float>::infinity();
+    };
+    if (!shadowed_ || available <= learned || available <= count || !shadow_.ask(layer, chooser, query)) {
+      for (std::size_t unit = 0; unit < available; ++unit) scores_[unit] = score(unit);
+      return best(available, count, [](std::size_t i) { return static_cast<std::uint32_t>(i); });
     }
-    const std::span<std::uint32_t> chosen = *try_top_k(scores_.first(available), count, best_, scratch_);
-    std::sort(chosen.begin(), chosen.end(), [&](std::uint32_t a, std::uint32_t b) {
-      return scores_[a] > scores_[b] || (scores_[a] == scores_[b] && a < b);
-    });
-    return chosen;
+    const auto some = [&](std::size_t i) { return list_[i]; };
+    std::size_t left = 0;
+    if (candidates_ > 0 && candidates_ < available) {
+      estimate(layer, chooser, query, available, live);
+      left = keep_possible(layer, chooser, candidates_, count, live, some);
+    } else {
+      left = keep_possible(layer, chooser, available, count, live, [](std::size_t i) { return i; });
+    }
+    for (std::size_t i = 0; i < left; ++i) scores_[i] = score(list_[i]);
+    return best(left, count, some);
   }
 
  private:
+  /// Encodes a unit that has all its vectors; the last of those that are learned from, all so far.
+  void encode(std::size_t layer, std::size_t unit) noexcept {
+    const float* const all = vectors_.data() + place(layer, 0, 0) * dim_;
+    const std::size_t first = unit + 1 == learned ? 0 : unit;
+    if (unit + 1 < learned) return;
+    if (unit + 1 == learned) {
+      shadow_.learn(layer, all, learned);
+      if (candidates_ > 0) sketch_.learn(layer, all, learned, shadow_.centre(layer));
+    }
+    for (std::size_t u = first; u <= unit; ++u) {
+      const float* const vectors = all + u * heads_ * dim_;
+      shadow_.encode(layer, u, vectors);
+      if (candidates_ > 0) sketch_.encode(layer, u, vectors, shadow_.centre(layer));
+    }
+  }
+
+  /// Fills list_ with the units of the best estimates, candidates_ of them, the older first.
+  template <class Live>
+  void estimate(std::size_t layer, std::size_t chooser, const float* query, std::size_t available, const Live& live) {
+    sketch_.ask(layer, chooser, query);
+    sketch_.estimate(layer, chooser, available, scores_.data());
+    for (std::size_t unit = 0; unit < available; ++unit) {
+      if (!live(unit)) scores_[unit] = std::numeric_limits<float>::lowest();
+    }
+    static_cast<void>(*try_top_k(scores_.first(available), candidates_, list_, scratch_));
+  }
+
+  /// Fills list_ with those of the units unit_of(0), ... unit_of(among - 1) that may be among the best `count` of them; how many.
+  template <class Live, class UnitOf>
+  std::size_t keep_possible(std::size_t layer, std::size_t chooser, std::size_t among, std::size_t count,
+                            const Live& live, const UnitOf& unit_of) {
+    constexpr float lowest = std::numeric_limits<float>::lowest();
+    // The additions that dot_rows makes one after the other, at most.
+    const std::size_t adds = heads_ * dim_ / choosers_ / (4 * vec_width) + vec_width + 12;
+    shadow_.bound(layer, chooser, among, unit_of, adds, scores_.data(), upper_.data());
+    for (std::size_t i = 0; i < among; ++i) {
+      if (!live(unit_of(i))) scores_[i] = upper_[i] = lowest;
+    }
+    float least = (std::numeric_limits<float>::max)();
+    const std::span<std::uint32_t> surest = *try_top_k(scores_.first(among), count, best_, scratch_);
+    for (const std::uint32_t i : surest) least = (std::min)(least, scores_[i]);
+    std::size_t left = 0;
+    for (std::size_t i = 0; i < among; ++i) {
+      if (upper_[i] >= least) list_[left++] = static_cast<std::uint32_t>(unit_of(i));
+    }
+    return left;
+  }
+
+  /// The units of the best `count` of the first scores, which are those of unit_of(0), unit_of(1), ..., the older first.
+  template <class UnitOf>
+  std::span<const std::uint32_t> best(std::size_t among, std::size_t count, const UnitOf& unit_of) {
+    const std::span<std::uint32_t> chosen = *try_top_k(scores_.first(among), count, best_, scratch_);
+    std::sort(chosen.begin(), chosen.end(), [&](std::uint32_t a, std::uint32_t b) {
+      return scores_[a] > scores_[b] || (scores_[a] == scores_[b] && a < b);
+    });
+    for (std::uint32_t& i : chosen) i = unit_of(i);
+    return chosen;
+  }
+
   [[nodiscard]] std::size_t place(std::size_t layer, std::size_t unit, std::size_t query_head) const noexcept {
     return (layer * units_ + unit) * heads_ + query_head;
   }
@@ -110,14 +203,20 @@ class unit_index {
   std::size_t heads_ = 0;
   std::size_t dim_ = 0;
   std::size_t units_ = 0;
-  std::size_t most_ = 0;              // representatives
-  std::size_t choosers_ = 1;          // of a layer
+  std::size_t most_ = 0;      // representatives
+  std::size_t choosers_ = 1;  // of a layer
+  std::size_t candidates_ = 0;
+  bool shadowed_ = false;             // there may be more units than are learned from
   std::span<float> vectors_;          // [layers][units][query_heads][head_dim]
   std::span<std::uint32_t> offsets_;  // [layers][units][query_heads][representatives]
   std::span<std::uint32_t> counts_;   // [layers][units][query_heads]: representatives there are
   std::span<float> scores_;           // [units]
   std::span<std::uint32_t> best_;     // [units]
+  std::span<float> upper_;            // [units]
+  std::span<std::uint32_t> list_;     // [units]: those that may be among the best
   std::span<std::uint32_t> scratch_;
+  byte_shadow shadow_;
+  vector_sketch sketch_;
 };
 
 }  // namespace detail

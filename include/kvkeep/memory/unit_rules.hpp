@@ -25,8 +25,9 @@ struct unit_memory_rules {
   std::size_t execution = 0;  ///< queries of an execution block; 0: they look up alone
   std::size_t frozen = 1;     ///< execution blocks that look among the same units
   pending_mask pending = pending_mask::exact;
-  position distance = 0;  ///< of everything that is retrieved
-  layer_range layers{};   ///< that retrieve
+  position distance = 0;       ///< of everything that is retrieved
+  layer_range layers{};        ///< that retrieve
+  std::size_t candidates = 0;  ///< of a lookup that is not exact
 
   /// Units that a stream can fill.
   [[nodiscard]] std::size_t units() const noexcept { return geometry.complete(max_tokens); }
@@ -66,6 +67,7 @@ template <class Rules>
   }
   out.distance = static_cast<position>(rules.distance.at);
   out.layers = rules.select.layers;
+  out.candidates = rules.select.candidates;
   return out;
 }
 

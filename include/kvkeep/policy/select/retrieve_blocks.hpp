@@ -54,6 +54,10 @@ struct execution_block {
 
 }  // namespace lookup
 
+/// Units, the first of a stream, whose vectors tell what others will be like: lookups that are not exact, and the short cuts of
+/// those that are, begin behind them.
+inline constexpr std::size_t learned_units = 256;
+
 /// Every query reads, besides what is not filed yet, `count` units: of those that are complete the best by the dot product of
 /// the query, at the distance of what lies behind the window, with a unit's representative: the mean of the raw keys of its
 /// `representatives` best tokens, chosen by each query head. Ties: the older unit, the older token. Where there are no more
@@ -68,6 +72,10 @@ struct retrieve_blocks {
   representative_score by = representative_score::attention_mass;
   Lookup looks_up{};
   layer_range layers{};  ///< that retrieve; the others read no units, and nothing is filed of them
+  /// 0: lookups are exact. Else, where there are more units than these and learned_units, they are not: a coarse scan of all
+  /// chooses so many, >= count, of which the best are taken. Faster where there are thousands of units (bench/README.md has
+  /// recall and time).
+  std::size_t candidates = 0;
 
   using lookup_type = Lookup;
   static constexpr bool has_units = true;
@@ -78,6 +86,9 @@ struct retrieve_blocks {
     if (auto ok = detail::check_tokens("count", count, 1); !ok) return ok;
     if (auto ok = detail::check_tokens("representatives", representatives, 1); !ok) return ok;
     if (auto ok = detail::check_tokens("max_tokens", max_tokens, 1); !ok) return ok;
+    if (candidates > 0) {
+      if (auto ok = detail::check_tokens("candidates", candidates, count); !ok) return ok;
+    }
     if constexpr (std::same_as<Lookup, lookup::every>) {
       return detail::check_tokens("looks_up.queries", looks_up.queries, 1);
     } else {

@@ -1,0 +1,277 @@
+// vector_sketch: vectors in a few half bytes, and estimates of their dot products with a query.
+//
+// The keys of a head lie near a space of few dimensions. Its main directions are learned from the first vectors, once; of
+// every vector the components along them are stored, four bits each. A scan reads 1/32 of what the floats take, or a cache
+// line where a vector is shorter; what it gives are estimates, good for choosing which vectors to look at closely.
+#ifndef KVKEEP_MEMORY_VECTOR_SKETCH_HPP
+#define KVKEEP_MEMORY_VECTOR_SKETCH_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kvkeep/core/arena.hpp"
+#include "kvkeep/core/types.hpp"
+#include "kvkeep/detail/simd.hpp"
+#include "kvkeep/memory/byte_shadow.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+namespace detail {
+
+class vector_sketch {
+ public:
+  /// `rows` vectors a unit and layer, each of query_heads / rows heads.
+  void lay_out(arena& memory, const model_shape& shape, std::size_t layers, std::size_t units, std::size_t rows) {
+    shape_ = shape;
+    units_ = units;
+    rows_ = rows;
+    const std::size_t dim = shape.head_dim;
+    const std::size_t heads = shape.query_heads / rows;
+    // A quarter of a head's dimensions; more where a row of them has room for it.
+    parts_ = (std::max)(dim / 4, (std::min)(dim, 2 * row_padding / heads));
+    parts_ = (parts_ + 15) / 16 * 16;
+    stride_ = padded_row(heads * parts_ / 2);
+    codes_ = memory.take<std::uint8_t>(layers * rows * units * stride_);
+    scales_ = memory.take<float>(layers * rows * units);
+    directions_ = memory.take<float>(layers * shape.kv_heads * dim * parts_);
+    spread_ = memory.take<float>(layers * shape.query_heads * parts_);
+    moments_ = memory.take<float>(dim * dim);
+    basis_ = memory.take<float>(2 * parts_ * dim);
+    from_centre_ = memory.take<float>(dim);
+    components_ = memory.take<float>(heads * parts_);
+    first_ = memory.take<std::int8_t>(stride_);
+    second_ = memory.take<std::int8_t>(stride_);
+  }
+
+  /// Learns the directions of a layer from the first vectors, [count][query_heads][head_dim], less their centre. What was
+  /// encoded before must be encoded again.
+  void learn(std::size_t layer, const float* vectors, std::size_t count, std::span<const float> centre) noexcept {
+    const std::size_t dim = shape_.head_dim;
+    const std::size_t group = shape_.group();
+    const auto each = [&](std::size_t head, const auto& take) {
+      for (std::size_t i = 0; i < count; ++i) {
+        if (subtract(vectors + (i * shape_.query_heads + head) * dim, centre.data() + head * dim)) take();
+      }
+    };
+    for (std::size_t kv = 0; kv < shape_.kv_heads; ++kv) {
+      std::fill(moments_.begin(), moments_.end(), 0.0F);
+      for (std::size_t head = kv * group; head < (kv + 1) * group; ++head) {
+        each(head, [&] {
+          for (std::size_t a = 0; a < dim; ++a)
+            add_scaled(&moments_[a * dim], from_centre_[a], from_centre_.data(), dim);
+        });
+      }
+      find_directions();
+      float* const to = directions_.data() + (layer * shape_.kv_heads + kv) * dim * parts_;
+      for (std::size_t c = 0; c < dim; ++c) {
+        for (std::size_t p = 0; p < parts_; ++p) to[c * parts_ + p] = basis_[p * dim + c];
+      }
+      for (std::size_t head = kv * group; head < (kv + 1) * group; ++head) {
+        const std::span<float> spread = spread_.subspan((layer * shape_.query_heads + head) * parts_, parts_);
+        std::fill(spread.begin(), spread.end(), 0.0F);
+        each(head, [&] {
+          project(layer, head, from_centre_.data(), components_.data());
+          for (std::size_t p = 0; p < parts_; ++p) spread[p] += components_[p] * components_[p];
+        });
+        for (float& x : spread) x = std::sqrt(x / static_cast<float>(count)) + 1e-15F;
+      }
+    }
+  }
+
+  /// Stores the vectors of a unit, [query_heads][head_dim]. What cannot be estimated, infinite components, counts as centre.
+  void encode(std::size_t layer, std::size_t unit, const float* vectors, std::span<const float> centre) noexcept {
+    const std::size_t dim = shape_.head_dim;
+    const std::size_t heads = shape_.query_heads / rows_;
+    for (std::size_t row = 0; row < rows_; ++row) {
+      float squares = 0.0F;
+      for (std::size_t h = 0; h < heads; ++h) {
+        const std::size_t head = row * heads + h;
+        float* const x = components_.data() + h * parts_;
+        if (!subtract(vectors + head * dim, centre.data() + head * dim)) {
+          std::fill_n(from_centre_.begin(), dim, 0.0F);
+        }
+        project(layer, head, from_centre_.data(), x);
+        const float* const spread = spread_.data() + (layer * shape_.query_heads + head) * parts_;
+        for (std::size_t p = 0; p < parts_; ++p) {
+          x[p] /= spread[p];
+          squares += x[p] * x[p];
+        }
+      }
+      // The 15 numbers reach three times the root of the mean square.
+      const auto all = static_cast<float>(components_.size());
+      const float step = 0.45F * std::sqrt(squares / all);
+      const float per_step = step > 1e-30F && is_finite(squares) ? 1.0F / step : 0.0F;
+      const std::size_t at = (layer * rows_ + row) * units_ + unit;
+      std::uint8_t* const to = codes_.data() + at * stride_;
+      std::fill(to, to + stride_, std::uint8_t{0x88});
+      float along = 0.0F;
+      float coded = 0.0F;
+      for (std::size_t i = 0; i < components_.size(); ++i) {
+        const float code = std::clamp(std::nearbyint(components_[i] * per_step), -7.0F, 7.0F);
+        along += components_[i] * code;
+        coded += code * code;
+        put(to, i, static_cast<std::uint8_t>(static_cast<int>(code) + 8));
+      }
+      scales_[at] = coded > 0.0F ? along / coded : 0.0F;
+    }
+  }
+
+  /// Makes a query ready, finite, [heads of a row][head_dim].
+  void ask(std::size_t layer, std::size_t row, const float* query) noexcept {
+    const std::size_t heads = shape_.query_heads / rows_;
+    float most = 1e-30F;
+    for (std::size_t h = 0; h < heads; ++h) {
+      const std::size_t head = row * heads + h;
+      float* const y = components_.data() + h * parts_;
+      project(layer, head, query + h * shape_.head_dim, y);
+      const float* const spread = spread_.data() + (layer * shape_.query_heads + head) * parts_;
+      for (std::size_t p = 0; p < parts_; ++p) {
+        y[p] *= spread[p];
+        most = (std::max)(most, std::abs(y[p]));
+      }
+    }
+    std::fill(first_.begin(), first_.end(), std::int8_t{0});
+    std::fill(second_.begin(), second_.end(), std::int8_t{0});
+    const float per_step = 127.0F / most;
+    offset_ = 0;
+    for (std::size_t i = 0; i < components_.size(); ++i) {
+      const auto whole =
+          static_cast<std::int8_t>(std::clamp(std::nearbyint(components_[i] * per_step), -127.0F, 127.0F));
+      (i % 2 == 0 ? first_ : second_)[i / 2] = whole;
+      offset_ += 8 * whole;
+    }
+  }
+
+  /// Estimates of the products of the query with the vectors of the first `count` units: less the same for all, and times a
+  /// factor that is the same for all, so that only their order says something.
+  void estimate(std::size_t layer, std::size_t row, std::size_t count, float* out) const noexcept {
+    constexpr std::size_t together = 4;  // stretches of units, which are read side by side
+    const std::size_t base = (layer * rows_ + row) * units_;
+    const std::size_t stretch = (count + together - 1) / together;
+    for (std::size_t i = 0; i < stretch; ++i) {
+      const std::uint8_t* mine[together];
+      for (std::size_t j = 0; j < together; ++j) {
+        mine[j] = codes_.data() + (base + (std::min)(j * stretch + i, count - 1)) * stride_;
+      }
+      vec_int sums[together] = {};
+      for (std::size_t line = 0; line < stride_; line += row_padding) {
+        for (std::size_t j = 0; j < together; ++j) prefetch(mine[j] + line + ahead);
+        for (std::size_t c = line; c < line + row_padding; c += sizeof(vec_int)) {
+          const auto a = load<vec_int>(first_.data() + c);
+          const auto b = load<vec_int>(second_.data() + c);
+          for (std::size_t j = 0; j < together; ++j) {
+            const auto codes = load<vec_bits>(mine[j] + c);
+            sums[j] = dot_bytes(sums[j], std::bit_cast<vec_int>(codes & 0x0F0F0F0FU), a);
+            sums[j] = dot_bytes(sums[j], std::bit_cast<vec_int>(codes >> 4 & 0x0F0F0F0FU), b);
+          }
+        }
+      }
+      for (std::size_t j = 0; j < together; ++j) {
+        const std::size_t unit = (std::min)(j * stretch + i, count - 1);
+        out[unit] = scales_[base + unit] * static_cast<float>(sum_of(sums[j]) - offset_);
+      }
+    }
+  }
+
+ private:
+  static constexpr std::size_t ahead = 2048;  // bytes of a stretch that are asked for before they are needed
+
+  static void add_scaled(float* to, float factor, const float* from, std::size_t count) noexcept {
+    std::size_t i = 0;
+    for (; i + vec_width <= count; i += vec_width) store(to + i, load(to + i) + factor * load(from + i));
+    for (; i < count; ++i) to[i] += factor * from[i];
+  }
+  static void put(std::uint8_t* to, std::size_t i, std::uint8_t code) noexcept {
+    to[i / 2] = static_cast<std::uint8_t>(i % 2 == 0 ? (to[i / 2] & 0xF0U) | code : (to[i / 2] & 0x0FU) | code << 4);
+  }
+
+  /// from_centre_ = vector - centre; false where that is not finite, or so large that its square is not.
+  [[nodiscard]] bool subtract(const float* vector, const float* centre) const noexcept {
+    bool usual = true;
+    for (std::size_t c = 0; c < shape_.head_dim; ++c) {
+      from_centre_[c] = vector[c] - centre[c];
+      usual = usual && is_finite(from_centre_[c]) && std::abs(from_centre_[c]) < 1e15F;
+    }
+    return usual;
+  }
+  /// The components of a head's vector along its directions, [parts].
+  void project(std::size_t layer, std::size_t head, const float* vector, float* out) const noexcept {
+    const std::size_t dim = shape_.head_dim;
+    const float* const from = directions_.data() + (layer * shape_.kv_heads + head / shape_.group()) * dim * parts_;
+    for (std::size_t p = 0; p < parts_; p += 16) {
+      constexpr std::size_t vectors = 16 / vec_width;
+      vec sums[vectors] = {};
+      for (std::size_t c = 0; c < dim; ++c) {
+        for (std::size_t v = 0; v < vectors; ++v) sums[v] += vector[c] * load(from + c * parts_ + p + v * vec_width);
+      }
+      for (std::size_t v = 0; v < vectors; ++v) store(out + p + v * vec_width, sums[v]);
+    }
+  }
+  /// Fills the first half of basis_ with directions along which moments_ are about largest, each of length 1 and at right angles
+  /// to the others, or 0. Multiplies some directions by the moments a few times; more would be more exact, to no use.
+  void find_directions() noexcept {
+    const std::size_t dim = shape_.head_dim;
+    const std::span<float> now = basis_.first(parts_ * dim);
+    const std::span<float> next = basis_.subspan(parts_ * dim);
+    float most = 1e-30F;
+    for (const float x : moments_) most = (std::max)(most, std::abs(x));
+    for (float& x : moments_) x /= most;
+    std::uint32_t random = 1;
+    for (float& x : now) {
+      random = random * 1664525U + 1013904223U;
+      x = static_cast<float>(random >> 8) * 0x1p-24F - 0.5F;
+    }
+    for (std::size_t round = 0; round < 6; ++round) {
+      std::fill(next.begin(), next.end(), 0.0F);
+      for (std::size_t p = 0; p < parts_; ++p) {
+        for (std::size_t c = 0; c < dim; ++c) add_scaled(&next[p * dim], now[p * dim + c], &moments_[c * dim], dim);
+      }
+      for (std::size_t p = 0; p < parts_; ++p) straighten(next, p);
+      std::copy(next.begin(), next.end(), now.begin());
+    }
+  }
+  /// Makes direction p of length 1 and at right angles to those before it.
+  void straighten(std::span<float> basis, std::size_t p) const noexcept {
+    const std::size_t dim = shape_.head_dim;
+    float* const mine = basis.data() + p * dim;
+    const auto product = [&](const float* other) {
+      float sum = 0.0F;
+      for (std::size_t c = 0; c < dim; ++c) sum += mine[c] * other[c];
+      return sum;
+    };
+    const float before = product(mine);
+    for (int twice = 0; twice < 2; ++twice) {
+      for (std::size_t i = 0; i < p; ++i)
+        add_scaled(mine, -product(basis.data() + i * dim), basis.data() + i * dim, dim);
+    }
+    const float left = product(mine);
+    const float factor = left > 1e-10F * before && left > 1e-30F ? 1.0F / std::sqrt(left) : 0.0F;
+    for (std::size_t c = 0; c < dim; ++c) mine[c] *= factor;
+  }
+
+  model_shape shape_{};
+  std::size_t units_ = 0;
+  std::size_t rows_ = 1;
+  std::size_t parts_ = 0;          // components that are stored of a head, a multiple of 16
+  std::size_t stride_ = 0;         // bytes of a vector
+  std::span<std::uint8_t> codes_;  // [layers][rows][units][stride]: components 2 i and 2 i + 1 in byte i, plus 8
+  std::span<float> scales_;        // [layers][rows][units]
+  std::span<float> directions_;    // [layers][kv_heads][head_dim][parts]
+  std::span<float> spread_;        // [layers][query_heads][parts]: that codes are numbers of
+  std::span<float> moments_;       // [head_dim][head_dim]
+  std::span<float> basis_;         // [2][parts][head_dim]
+  std::span<float> from_centre_;   // [head_dim]
+  std::span<float> components_;    // [heads of a row][parts]
+
+  // The query that was asked.
+  std::span<std::int8_t> first_;   // [stride]: what even components are multiplied by
+  std::span<std::int8_t> second_;  // [stride]: the odd ones
+  std::int32_t offset_ = 0;        // what the 8 of every code add
+};
+
+}  // namespace detail
+KVKEEP_NAMESPACE_END
+
+#endif
