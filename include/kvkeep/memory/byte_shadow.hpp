@@ -1,8 +1,9 @@
 // byte_shadow: vectors in bytes, and between which bounds their dot products with a query therefore lie.
 //
 // A vector is stored less the mean of the first few, each component in a grain that suits its spread, as one byte a component
-// and one scale. What the bytes leave out is known by its length, so that a product of integers tells the product of floats
-// up to an error that the inequality of Cauchy and Schwarz bounds. Reads a quarter of what the floats take.
+// and one scale for 64 of them: what is unusual in one head does not blur the others. What the bytes leave out is known by its
+// length, so that a product of integers tells the product of floats up to an error that the inequality of Cauchy and Schwarz
+// bounds. Reads 9/32 of what the floats take.
 #ifndef KVKEEP_MEMORY_BYTE_SHADOW_HPP
 #define KVKEEP_MEMORY_BYTE_SHADOW_HPP
 
@@ -16,6 +17,7 @@
 
 #include "kvkeep/core/arena.hpp"
 #include "kvkeep/detail/simd.hpp"
+#include "kvkeep/memory/dot_rows.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
 namespace detail {
@@ -42,12 +44,16 @@ class byte_shadow {
     rows_ = rows;
     length_ = length;
     stride_ = padded_row(length);
+    pieces_ = stride_ / row_padding;
     bytes_ = memory.take<std::uint8_t>(layers * rows * units * stride_);
-    notes_ = memory.take<note>(layers * rows * units);
+    notes_ = memory.take<float>(layers * rows * units * 2 * pieces_);
+    norms_ = memory.take<float>(layers * rows * units);
     centre_ = memory.take<float>(layers * rows * length);
     grain_ = memory.take<float>(layers * rows * length);
     high_ = memory.take<std::int8_t>(stride_);
     low_ = memory.take<std::int8_t>(stride_);
+    weights_ = memory.take<float>(2 * pieces_);
+    offsets_ = memory.take<float>(pieces_);
   }
 
   /// The mean of the vectors that were learned from, [rows][length].
@@ -80,9 +86,12 @@ class byte_shadow {
         for (std::size_t c = 0; c < length_; ++c) grain[c] += (vector[c] - centre[c]) * (vector[c] - centre[c]);
       });
       for (float& x : grain) x = std::sqrt(x / (std::max)(many, 1.0F));
-      // Powers of two, by which nothing is rounded; none so small that later vectors could not leave the spread of the first.
-      const float most = (std::max)(*std::max_element(grain.begin(), grain.end()), 1e-15F);
-      for (float& x : grain) x = std::ldexp(1.0F, std::ilogb((std::max)(x, most / 256.0F)));
+      // Powers of two, by which nothing is rounded; none much smaller than its neighbours', as later vectors may have more there.
+      for (std::size_t c = 0; c < length_; c += row_padding) {
+        const std::span<float> piece = grain.subspan(c, (std::min)(row_padding, length_ - c));
+        const float most = (std::max)(*std::max_element(piece.begin(), piece.end()), 1e-15F);
+        for (float& x : piece) x = std::ldexp(1.0F, std::ilogb((std::max)(x, most / 16.0F)));
+      }
     }
   }
 
@@ -90,7 +99,7 @@ class byte_shadow {
   void encode(std::size_t layer, std::size_t unit, const float* vectors) noexcept {
     for (std::size_t row = 0; row < rows_; ++row) {
       const std::size_t at = (layer * rows_ + row) * units_ + unit;
-      notes_[at] = encode_row(vectors + row * length_, (layer * rows_ + row) * length_, bytes_.data() + at * stride_);
+      encode_row(vectors + row * length_, (layer * rows_ + row) * length_, at);
     }
   }
 
@@ -107,27 +116,33 @@ class byte_shadow {
     // 14 bits: a signed byte times 128, and seven bits.
     step_ = static_cast<double>(most) / 8191.0;
     const float per_step = 8191.0F / most;
-    double weight = 0.0;
-    double rest = 0.0;
+    std::fill(high_.begin(), high_.end(), std::int8_t{0});
+    std::fill(low_.begin(), low_.end(), std::int8_t{0});
     double norm = 0.0;
-    std::int64_t sum = 0;
-    for (std::size_t c = 0; c < length_; ++c) {
-      const float y = query[c] * grain[c];
-      const auto whole = std::clamp(static_cast<std::int32_t>(std::lrint(y * per_step)), -8191, 8191);
-      const double left = static_cast<double>(y) - step_ * whole;
-      weight += static_cast<double>(y) * static_cast<double>(y);
-      rest += left * left;
-      norm += static_cast<double>(query[c]) * static_cast<double>(query[c]);
-      sum += whole;
-      high_[c] = static_cast<std::int8_t>(whole >> 7);
-      low_[c] = static_cast<std::int8_t>(whole & 127);
+    for (std::size_t piece = 0; piece < pieces_; ++piece) {
+      double weight = 0.0;
+      double rest = 0.0;
+      std::int32_t sum = 0;
+      const std::size_t end = (std::min)((piece + 1) * row_padding, length_);
+      for (std::size_t c = piece * row_padding; c < end; ++c) {
+        const float y = query[c] * grain[c];
+        const auto whole = std::clamp(static_cast<std::int32_t>(std::lrint(y * per_step)), -8191, 8191);
+        const double left = static_cast<double>(y) - step_ * whole;
+        weight += static_cast<double>(y) * static_cast<double>(y);
+        rest += left * left;
+        norm += static_cast<double>(query[c]) * static_cast<double>(query[c]);
+        sum += whole;
+        high_[c] = static_cast<std::int8_t>(whole >> 7);
+        low_[c] = static_cast<std::int8_t>(whole & 127);
+      }
+      // What a scale of bytes, of which a piece is at most 127 * 8 long, can be wrong by: steps of the query leave something out,
+      // and sums are in fp32.
+      const double unsure = std::sqrt(rest) + 0x1p-23 * static_cast<double>(pieces_ + 64) * std::sqrt(weight);
+      weights_[piece] = static_cast<float>(127.0 * 8.0 * unsure * slack);
+      weights_[pieces_ + piece] = static_cast<float>(std::sqrt(weight) * slack);
+      offsets_[piece] = static_cast<float>(128 * sum);
     }
-    std::fill(high_.begin() + static_cast<std::ptrdiff_t>(length_), high_.end(), std::int8_t{0});
-    std::fill(low_.begin() + static_cast<std::ptrdiff_t>(length_), low_.end(), std::int8_t{0});
-    weight_ = std::sqrt(weight) * slack;
-    rest_ = std::sqrt(rest) * slack;
     norm_ = std::sqrt(norm) * slack;
-    offset_ = 128 * sum;
     return true;
   }
 
@@ -148,19 +163,22 @@ class byte_shadow {
     if (count > 0) find(0);
     for (std::size_t i = 0; i < count; i += together) {
       const std::uint8_t* mine[together];
+      const float* notes[together];
       std::copy_n(next, together, mine);
+      for (std::size_t j = 0; j < together; ++j) {
+        notes[j] = notes_.data() + (base + unit_of((std::min)(i + j, count - 1))) * 2 * pieces_;
+      }
       if (i + together < count) find(i + together);
-      std::int32_t high[together];
-      std::int32_t low[together];
-      multiply(mine, next, high, low);
+      float product[together];
+      float unsure[together];
+      multiply(mine, next, notes, product, unsure);
       for (std::size_t j = 0; j < (std::min)(together, count - i); ++j) {
-        const note& n = notes_[base + unit_of(i + j)];
-        const auto product = static_cast<double>(128 * std::int64_t{high[j]} + low[j] - offset_);
-        const double middle = step_ * static_cast<double>(n.scale) * product;
-        const double error = static_cast<double>(n.coded) * rest_ + static_cast<double>(n.error) * weight_ +
-                             static_cast<double>(n.norm) * rounding + 0x1p-23 * std::abs(middle) + 1e-24;
+        const auto norm = static_cast<double>(norms_[base + unit_of(i + j)]);
+        const double middle = step_ * static_cast<double>(product[j]);
+        const double error = static_cast<double>(unsure[j]) * (1.0 + 0x1p-20 * static_cast<double>(pieces_)) +
+                             norm * rounding + 0x1p-23 * std::abs(middle) + 1e-24;
         // Where fp32 may overflow, nothing is known.
-        const bool known = static_cast<double>(n.norm) * norm_ < 1e37 && std::abs(middle) + error < 1e37;
+        const bool known = norm * norm_ < 1e37 && std::abs(middle) + error < 1e37;
         lower[i + j] = known ? static_cast<float>(middle - error) : std::numeric_limits<float>::lowest();
         upper[i + j] = known ? static_cast<float>(middle + error) : (std::numeric_limits<float>::max)();
       }
@@ -168,14 +186,6 @@ class byte_shadow {
   }
 
  private:
-  /// What is known of a vector besides its bytes; lengths are in grains, but for `norm`.
-  struct note {
-    float scale;  ///< of a byte
-    float coded;  ///< length of what the bytes say
-    float error;  ///< length of what they leave out
-    float norm;   ///< length of the vector itself
-  };
-
   static constexpr float largest_component = 1e15F;
   static constexpr float smallest_query = 1e-20F;
   static constexpr double slack = 1.0 + 1e-6;  // more than sums in double, and rounding to float, can be wrong
@@ -185,54 +195,65 @@ class byte_shadow {
     return std::all_of(vector, vector + length_,
                        [](float x) { return is_finite(x) && std::abs(x) <= largest_component; });
   }
-  [[nodiscard]] note encode_row(const float* vector, std::size_t from, std::uint8_t* to) const noexcept {
+  void encode_row(const float* vector, std::size_t from, std::size_t at) noexcept {
+    std::uint8_t* const to = bytes_.data() + at * stride_;
+    float* const scales = notes_.data() + at * 2 * pieces_;
+    float* const errors = scales + pieces_;
     const auto grains = [&](std::size_t c) {
       return (static_cast<double>(vector[c]) - static_cast<double>(centre_[from + c])) /
              static_cast<double>(grain_[from + c]);
     };
-    double most = 0.0;
-    const bool usual = is_usual(vector);
-    for (std::size_t c = 0; usual && c < length_; ++c) most = (std::max)(most, std::abs(grains(c)));
     std::fill(to, to + stride_, std::uint8_t{128});
-    if (!usual || most > static_cast<double>(largest_component))
-      return {0.0F, 0.0F, (std::numeric_limits<float>::max)(), (std::numeric_limits<float>::max)()};
-    const auto scale = static_cast<float>((std::max)(most / 127.0, 1e-30));
-    double coded = 0.0;
-    double error = 0.0;
+    std::fill(scales, scales + 2 * pieces_, 0.0F);
+    norms_[at] = (std::numeric_limits<float>::max)();
+    if (!is_usual(vector)) return;
     double norm = 0.0;
-    for (std::size_t c = 0; c < length_; ++c) {
-      const double x = grains(c);
-      const double byte = std::clamp(std::nearbyint(x / static_cast<double>(scale)), -127.0, 127.0);
-      const double left = x - static_cast<double>(scale) * byte;
-      coded += byte * byte;
-      error += left * left;
-      norm += static_cast<double>(vector[c]) * static_cast<double>(vector[c]);
-      to[c] = static_cast<std::uint8_t>(static_cast<int>(byte) + 128);
+    for (std::size_t piece = 0; piece < pieces_; ++piece) {
+      const std::size_t begin = piece * row_padding;
+      const std::size_t end = (std::min)(begin + row_padding, length_);
+      double most = 0.0;
+      for (std::size_t c = begin; c < end; ++c) most = (std::max)(most, std::abs(grains(c)));
+      if (most > static_cast<double>(largest_component)) return;
+      const auto scale = static_cast<float>((std::max)(most / 127.0, 1e-30));
+      double error = 0.0;
+      for (std::size_t c = begin; c < end; ++c) {
+        const double x = grains(c);
+        const double byte = std::clamp(std::nearbyint(x / static_cast<double>(scale)), -127.0, 127.0);
+        const double left = x - static_cast<double>(scale) * byte;
+        error += left * left;
+        norm += static_cast<double>(vector[c]) * static_cast<double>(vector[c]);
+        to[c] = static_cast<std::uint8_t>(static_cast<int>(byte) + 128);
+      }
+      scales[piece] = scale;
+      errors[piece] = static_cast<float>(std::sqrt(error) * slack);
     }
-    return {scale, static_cast<float>(static_cast<double>(scale) * std::sqrt(coded) * slack),
-            static_cast<float>(std::sqrt(error) * slack), static_cast<float>(std::sqrt(norm) * slack)};
+    norms_[at] = static_cast<float>(std::sqrt(norm) * slack);
   }
 
-  /// The products of several rows with the two halves of the query; asks for the rows that come next.
+  /// The products of several rows with the query, in steps of it, and how wrong they may be; asks for the rows that come next.
   template <std::size_t N>
-  void multiply(const std::uint8_t* const (&rows)[N], const std::uint8_t* const (&next)[N], std::int32_t (&high)[N],
-                std::int32_t (&low)[N]) const noexcept {
-    vec_int sums[2 * N] = {};
-    for (std::size_t line = 0; line < stride_; line += row_padding) {
-      for (std::size_t j = 0; j < N; ++j) prefetch(next[j] + line);
-      for (std::size_t c = line; c < line + row_padding; c += sizeof(vec_int)) {
+  void multiply(const std::uint8_t* const (&rows)[N], const std::uint8_t* const (&next)[N],
+                const float* const (&notes)[N], float (&product)[N], float (&unsure)[N]) const noexcept {
+    vec sums[N] = {};
+    for (std::size_t piece = 0; piece < pieces_; ++piece) {
+      const std::size_t begin = piece * row_padding;
+      for (std::size_t j = 0; j < N; ++j) prefetch(next[j] + begin);
+      vec_int high[N] = {};
+      vec_int low[N] = {};
+      for (std::size_t c = begin; c < begin + row_padding; c += sizeof(vec_int)) {
         const auto h = load<vec_int>(high_.data() + c);
         const auto l = load<vec_int>(low_.data() + c);
         for (std::size_t j = 0; j < N; ++j) {
           const auto bytes = load<vec_int>(rows[j] + c);
-          sums[2 * j] = dot_bytes(sums[2 * j], bytes, h);
-          sums[2 * j + 1] = dot_bytes(sums[2 * j + 1], bytes, l);
+          high[j] = dot_bytes(high[j], bytes, h);
+          low[j] = dot_bytes(low[j], bytes, l);
         }
       }
+      for (std::size_t j = 0; j < N; ++j) sums[j] += notes[j][piece] * to_float((high[j] << 7) + low[j]);
     }
     for (std::size_t j = 0; j < N; ++j) {
-      high[j] = sum_of(sums[2 * j]);
-      low[j] = sum_of(sums[2 * j + 1]);
+      product[j] = sum_of(sums[j]) - dot_rows(notes[j], offsets_.data(), pieces_);
+      unsure[j] = dot_rows(notes[j], weights_.data(), 2 * pieces_);
     }
   }
 
@@ -240,18 +261,19 @@ class byte_shadow {
   std::size_t rows_ = 0;
   std::size_t length_ = 0;
   std::size_t stride_ = 0;
+  std::size_t pieces_ = 0;         // of row_padding components
   std::span<std::uint8_t> bytes_;  // [layers][rows][units][stride], 128 more than the signed number
-  std::span<note> notes_;          // [layers][rows][units]
-  std::span<float> centre_;        // [layers][rows][length]
-  std::span<float> grain_;         // [layers][rows][length]
+  std::span<float> notes_;   // [layers][rows][units][2][pieces]: scales, and lengths of what bytes leave out, in grains
+  std::span<float> norms_;   // [layers][rows][units]: length of the vector, or the largest float: unknown
+  std::span<float> centre_;  // [layers][rows][length]
+  std::span<float> grain_;   // [layers][rows][length]
 
   // The query that was asked, in steps of step_.
   std::span<std::int8_t> high_;  // [stride]: times 128
   std::span<std::int8_t> low_;   // [stride]
-  std::int64_t offset_ = 0;      // what the 128 of every byte add
+  std::span<float> weights_;     // [2][pieces]: what a scale, and what is left out, make a product wrong by
+  std::span<float> offsets_;     // [pieces]: what the 128 of every byte add
   double step_ = 0.0;
-  double weight_ = 0.0;  // its length in grains
-  double rest_ = 0.0;    // the length of what the steps leave out
   double norm_ = 0.0;
 };
 

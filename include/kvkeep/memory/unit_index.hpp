@@ -21,24 +21,12 @@
 #include "kvkeep/core/types.hpp"
 #include "kvkeep/detail/simd.hpp"
 #include "kvkeep/memory/byte_shadow.hpp"
+#include "kvkeep/memory/dot_rows.hpp"
 #include "kvkeep/memory/vector_sketch.hpp"
 #include "kvkeep/policy/select/retrieve_blocks.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
 namespace detail {
-
-/// The dot product of two rows, fp32 accumulation.
-[[nodiscard]] inline float dot_rows(const float* a, const float* b, std::size_t count) noexcept {
-  vec sums[4] = {};
-  std::size_t i = 0;
-  for (; i + 4 * vec_width <= count; i += 4 * vec_width) {
-    for (std::size_t j = 0; j < 4; ++j) sums[j] += load(a + i + j * vec_width) * load(b + i + j * vec_width);
-  }
-  for (; i + vec_width <= count; i += vec_width) sums[0] += load(a + i) * load(b + i);
-  float rest = 0.0F;
-  for (; i < count; ++i) rest += a[i] * b[i];
-  return sum_of((sums[0] + sums[1]) + (sums[2] + sums[3])) + rest;
-}
 
 /// One vector a unit, layer and query head, and the tokens it was made of.
 class unit_index {

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include "kvkeep/core/arena.hpp"
@@ -34,7 +35,7 @@ class vector_sketch {
     parts_ = (parts_ + 15) / 16 * 16;
     stride_ = padded_row(heads * parts_ / 2);
     codes_ = memory.take<std::uint8_t>(layers * rows * units * stride_);
-    scales_ = memory.take<float>(layers * rows * units);
+    scales_ = memory.take<float>(layers * rows * units * lanes);
     directions_ = memory.take<float>(layers * shape.kv_heads * dim * parts_);
     spread_ = memory.take<float>(layers * shape.query_heads * parts_);
     moments_ = memory.take<float>(dim * dim);
@@ -43,6 +44,7 @@ class vector_sketch {
     components_ = memory.take<float>(heads * parts_);
     first_ = memory.take<std::int8_t>(stride_);
     second_ = memory.take<std::int8_t>(stride_);
+    offsets_ = memory.take<float>(lanes);
   }
 
   /// Learns the directions of a layer from the first vectors, [count][query_heads][head_dim], less their centre. What was
@@ -75,7 +77,9 @@ class vector_sketch {
           project(layer, head, from_centre_.data(), components_.data());
           for (std::size_t p = 0; p < parts_; ++p) spread[p] += components_[p] * components_[p];
         });
-        for (float& x : spread) x = std::sqrt(x / static_cast<float>(count)) + 1e-15F;
+        // None much smaller than the others, as later vectors may have more there.
+        const float most = *std::max_element(spread.begin(), spread.end());
+        for (float& x : spread) x = std::sqrt((std::max)(x, most / 64.0F) / static_cast<float>(count)) + 1e-15F;
       }
     }
   }
@@ -85,7 +89,6 @@ class vector_sketch {
     const std::size_t dim = shape_.head_dim;
     const std::size_t heads = shape_.query_heads / rows_;
     for (std::size_t row = 0; row < rows_; ++row) {
-      float squares = 0.0F;
       for (std::size_t h = 0; h < heads; ++h) {
         const std::size_t head = row * heads + h;
         float* const x = components_.data() + h * parts_;
@@ -94,27 +97,17 @@ class vector_sketch {
         }
         project(layer, head, from_centre_.data(), x);
         const float* const spread = spread_.data() + (layer * shape_.query_heads + head) * parts_;
-        for (std::size_t p = 0; p < parts_; ++p) {
-          x[p] /= spread[p];
-          squares += x[p] * x[p];
-        }
+        for (std::size_t p = 0; p < parts_; ++p) x[p] /= spread[p];
       }
-      // The 15 numbers reach three times the root of the mean square.
-      const auto all = static_cast<float>(components_.size());
-      const float step = 0.45F * std::sqrt(squares / all);
-      const float per_step = step > 1e-30F && is_finite(squares) ? 1.0F / step : 0.0F;
       const std::size_t at = (layer * rows_ + row) * units_ + unit;
       std::uint8_t* const to = codes_.data() + at * stride_;
       std::fill(to, to + stride_, std::uint8_t{0x88});
-      float along = 0.0F;
-      float coded = 0.0F;
-      for (std::size_t i = 0; i < components_.size(); ++i) {
-        const float code = std::clamp(std::nearbyint(components_[i] * per_step), -7.0F, 7.0F);
-        along += components_[i] * code;
-        coded += code * code;
-        put(to, i, static_cast<std::uint8_t>(static_cast<int>(code) + 8));
+      const std::size_t share = of_lane();
+      for (std::size_t lane = 0; lane < lanes; ++lane) {
+        const std::size_t begin = (std::min)(lane * share, components_.size());
+        const std::size_t end = (std::min)(begin + share, components_.size());
+        scales_[at * lanes + lane] = encode_lane(begin, end, to);
       }
-      scales_[at] = coded > 0.0F ? along / coded : 0.0F;
     }
   }
 
@@ -135,12 +128,12 @@ class vector_sketch {
     std::fill(first_.begin(), first_.end(), std::int8_t{0});
     std::fill(second_.begin(), second_.end(), std::int8_t{0});
     const float per_step = 127.0F / most;
-    offset_ = 0;
+    std::fill(offsets_.begin(), offsets_.end(), 0.0F);
     for (std::size_t i = 0; i < components_.size(); ++i) {
       const auto whole =
           static_cast<std::int8_t>(std::clamp(std::nearbyint(components_[i] * per_step), -127.0F, 127.0F));
-      (i % 2 == 0 ? first_ : second_)[i / 2] = whole;
-      offset_ += 8 * whole;
+      (i % 2 == 0 ? first_ : second_)[byte_of(i)] = whole;
+      offsets_[i / of_lane()] += static_cast<float>(8 * whole);
     }
   }
 
@@ -152,30 +145,40 @@ class vector_sketch {
     const std::size_t stretch = (count + together - 1) / together;
     for (std::size_t i = 0; i < stretch; ++i) {
       const std::uint8_t* mine[together];
+      const float* scales[together];
       for (std::size_t j = 0; j < together; ++j) {
-        mine[j] = codes_.data() + (base + (std::min)(j * stretch + i, count - 1)) * stride_;
+        const std::size_t at = base + (std::min)(j * stretch + i, count - 1);
+        mine[j] = codes_.data() + at * stride_;
+        scales[j] = scales_.data() + at * lanes;
       }
-      vec_int sums[together] = {};
+      vec_int sums[together][parallel] = {};
       for (std::size_t line = 0; line < stride_; line += row_padding) {
         for (std::size_t j = 0; j < together; ++j) prefetch(mine[j] + line + ahead);
-        for (std::size_t c = line; c < line + row_padding; c += sizeof(vec_int)) {
-          const auto a = load<vec_int>(first_.data() + c);
-          const auto b = load<vec_int>(second_.data() + c);
+        for (std::size_t v = 0; v < parallel; ++v) {
+          const auto a = load<vec_int>(first_.data() + line + v * sizeof(vec_int));
+          const auto b = load<vec_int>(second_.data() + line + v * sizeof(vec_int));
           for (std::size_t j = 0; j < together; ++j) {
-            const auto codes = load<vec_bits>(mine[j] + c);
-            sums[j] = dot_bytes(sums[j], std::bit_cast<vec_int>(codes & 0x0F0F0F0FU), a);
-            sums[j] = dot_bytes(sums[j], std::bit_cast<vec_int>(codes >> 4 & 0x0F0F0F0FU), b);
+            const auto codes = load<vec_bits>(mine[j] + line + v * sizeof(vec_int));
+            sums[j][v] = dot_bytes(sums[j][v], std::bit_cast<vec_int>(codes & 0x0F0F0F0FU), a);
+            sums[j][v] = dot_bytes(sums[j][v], std::bit_cast<vec_int>(codes >> 4 & 0x0F0F0F0FU), b);
           }
         }
       }
       for (std::size_t j = 0; j < together; ++j) {
-        const std::size_t unit = (std::min)(j * stretch + i, count - 1);
-        out[unit] = scales_[base + unit] * static_cast<float>(sum_of(sums[j]) - offset_);
+        vec sum{};
+        for (std::size_t v = 0; v < parallel; ++v) {
+          sum += load(scales[j] + v * vec_width) * (to_float(sums[j][v]) - load(offsets_.data() + v * vec_width));
+        }
+        out[(std::min)(j * stretch + i, count - 1)] = sum_of(sum);
       }
     }
   }
 
  private:
+  // Components are dealt out to the lanes of 32 bits that a line has, so that a lane's products need one scale.
+  static constexpr std::size_t lanes = row_padding / 4;
+  static constexpr std::size_t parallel = lanes / vec_width;
+
   static constexpr std::size_t ahead = 2048;  // bytes of a stretch that are asked for before they are needed
 
   static void add_scaled(float* to, float factor, const float* from, std::size_t count) noexcept {
@@ -183,8 +186,44 @@ class vector_sketch {
     for (; i + vec_width <= count; i += vec_width) store(to + i, load(to + i) + factor * load(from + i));
     for (; i < count; ++i) to[i] += factor * from[i];
   }
-  static void put(std::uint8_t* to, std::size_t i, std::uint8_t code) noexcept {
-    to[i / 2] = static_cast<std::uint8_t>(i % 2 == 0 ? (to[i / 2] & 0xF0U) | code : (to[i / 2] & 0x0FU) | code << 4);
+  /// Components of a lane, 8 a line.
+  [[nodiscard]] std::size_t of_lane() const noexcept { return stride_ / row_padding * 8; }
+  /// The byte of a component; even ones are its lower half.
+  [[nodiscard]] std::size_t byte_of(std::size_t i) const noexcept {
+    const std::size_t share = of_lane();
+    return i % share / 8 * row_padding + i / share * 4 + i % 8 / 2;
+  }
+  void put(std::uint8_t* to, std::size_t i, std::uint8_t code) const noexcept {
+    std::uint8_t& byte = to[byte_of(i)];
+    byte = static_cast<std::uint8_t>(i % 2 == 0 ? (byte & 0xF0U) | code : (byte & 0x0FU) | code << 4U);
+  }
+
+  /// Codes of the components begin .. end - 1; what the codes are multiplied by. Large steps blur what is small, and small ones
+  /// cut off what is large: tries some and takes the best.
+  [[nodiscard]] float encode_lane(std::size_t begin, std::size_t end, std::uint8_t* to) const noexcept {
+    float most = 0.0F;
+    for (std::size_t i = begin; i < end; ++i) most = (std::max)(most, std::abs(components_[i]));
+    if (!(most > 1e-30F) || !(most < 1e15F)) return 0.0F;
+    const auto code = [&](std::size_t i, float step) {
+      return std::clamp(std::nearbyint(components_[i] / step), -7.0F, 7.0F);
+    };
+    float best = most / 7.0F;
+    float least = (std::numeric_limits<float>::max)();
+    for (const float part : {1.0F, 0.8F, 0.62F, 0.45F, 0.3F}) {
+      const float step = part * most / 7.0F;
+      float error = 0.0F;
+      for (std::size_t i = begin; i < end; ++i) {
+        const float left = components_[i] - step * code(i, step);
+        error += left * left;
+      }
+      if (error < least) {
+        least = error;
+        best = step;
+      }
+    }
+    for (std::size_t i = begin; i < end; ++i)
+      put(to, i, static_cast<std::uint8_t>(static_cast<int>(code(i, best)) + 8));
+    return best;
   }
 
   /// from_centre_ = vector - centre; false where that is not finite, or so large that its square is not.
@@ -256,8 +295,8 @@ class vector_sketch {
   std::size_t rows_ = 1;
   std::size_t parts_ = 0;          // components that are stored of a head, a multiple of 16
   std::size_t stride_ = 0;         // bytes of a vector
-  std::span<std::uint8_t> codes_;  // [layers][rows][units][stride]: components 2 i and 2 i + 1 in byte i, plus 8
-  std::span<float> scales_;        // [layers][rows][units]
+  std::span<std::uint8_t> codes_;  // [layers][rows][units][stride], plus 8
+  std::span<float> scales_;        // [layers][rows][units][lanes]
   std::span<float> directions_;    // [layers][kv_heads][head_dim][parts]
   std::span<float> spread_;        // [layers][query_heads][parts]: that codes are numbers of
   std::span<float> moments_;       // [head_dim][head_dim]
@@ -268,7 +307,7 @@ class vector_sketch {
   // The query that was asked.
   std::span<std::int8_t> first_;   // [stride]: what even components are multiplied by
   std::span<std::int8_t> second_;  // [stride]: the odd ones
-  std::int32_t offset_ = 0;        // what the 8 of every code add
+  std::span<float> offsets_;       // [lanes]: what the 8 of every code add
 };
 
 }  // namespace detail
