@@ -54,6 +54,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/memory/block_memory.hpp
     include/kvkeep/memory/block_memory_impl.hpp
     include/kvkeep/memory/byte_shadow.hpp
+    include/kvkeep/memory/dot_rows.hpp
     include/kvkeep/memory/filed_units.hpp
     include/kvkeep/memory/hot_units.hpp
     include/kvkeep/memory/key_memory.hpp

@@ -56,11 +56,6 @@ class byte_shadow {
     offsets_ = memory.take<float>(pieces_);
   }
 
-  /// The mean of the vectors that were learned from, [rows][length].
-  [[nodiscard]] std::span<const float> centre(std::size_t layer) const noexcept {
-    return centre_.subspan(layer * rows_ * length_, rows_ * length_);
-  }
-
   /// Takes centre and grains of a layer from the first vectors, [count][rows][length]. Any would do: bounds hold for whatever
   /// is encoded, and are the tighter the more it resembles these. What was encoded before must be encoded again.
   void learn(std::size_t layer, const float* vectors, std::size_t count) noexcept {
@@ -146,18 +141,17 @@ class byte_shadow {
     return true;
   }
 
-  /// Bounds of the products of the query with the vectors of units unit_of(0), ... unit_of(count - 1), as fp32 computes them
+  /// Bounds of the products of the query with the vectors of the first `count` units, as fp32 computes them
   /// in `adds` additions one after the other; less the query's product with the centre, which is the same for all.
-  template <class UnitOf>
-  void bound(std::size_t layer, std::size_t row, std::size_t count, const UnitOf& unit_of, std::size_t adds,
-             float* lower, float* upper) const noexcept {
+  void bound(std::size_t layer, std::size_t row, std::size_t count, std::size_t adds, float* lower,
+             float* upper) const noexcept {
     constexpr std::size_t together = 4;  // rows lie in pages of their own, which are read side by side
     const std::size_t base = (layer * rows_ + row) * units_;
     const double rounding = 0x1.02p-24 * static_cast<double>(adds) * norm_;
     const std::uint8_t* next[together];
     const auto find = [&](std::size_t i) {
       for (std::size_t j = 0; j < together; ++j) {
-        next[j] = bytes_.data() + (base + unit_of((std::min)(i + j, count - 1))) * stride_;
+        next[j] = bytes_.data() + (base + (std::min)(i + j, count - 1)) * stride_;
       }
     };
     if (count > 0) find(0);
@@ -166,14 +160,14 @@ class byte_shadow {
       const float* notes[together];
       std::copy_n(next, together, mine);
       for (std::size_t j = 0; j < together; ++j) {
-        notes[j] = notes_.data() + (base + unit_of((std::min)(i + j, count - 1))) * 2 * pieces_;
+        notes[j] = notes_.data() + (base + (std::min)(i + j, count - 1)) * 2 * pieces_;
       }
       if (i + together < count) find(i + together);
       float product[together];
       float unsure[together];
       multiply(mine, next, notes, product, unsure);
       for (std::size_t j = 0; j < (std::min)(together, count - i); ++j) {
-        const auto norm = static_cast<double>(norms_[base + unit_of(i + j)]);
+        const auto norm = static_cast<double>(norms_[base + i + j]);
         const double middle = step_ * static_cast<double>(product[j]);
         const double error = static_cast<double>(unsure[j]) * (1.0 + 0x1p-20 * static_cast<double>(pieces_)) +
                              norm * rounding + 0x1p-23 * std::abs(middle) + 1e-24;

@@ -1,12 +1,12 @@
 // unit_index: the representatives of memory units, and the lookup of the units that matter to a query.
 //
-// A lookup is exact: its units, and their order, are those of the fp32 scores of all units, ties: the older. Where there are more
-// than unit_index::learned units it need not compute all of them: the vectors in bytes bound every score, and only those are
-// computed that may be among the best. That reads a quarter of the vectors' bytes, and the vectors of few units; where the
-// bounds leave many, as among vectors that are all alike, it reads more, never less than it must.
+// A lookup is exact: its units, and their order, are those of the fp32 scores of all units, ties: the older. Among more than
+// unit_index::learned units it computes few of them: vectors in bytes bound every score, and only those are computed that may
+// be among the best. That reads 9/32 of the vectors' bytes, and some vectors; where the bounds leave many, as among vectors that
+// are all alike, it reads more, up to all of them.
 //
-// With candidates, a lookup is not exact: estimates from half bytes choose so many units, and the best of these are taken, exactly.
-// It reads 1/32 of the vectors' bytes, and a unit among the best is missed where its estimate was worse than that of so many.
+// With candidates a lookup is not exact: estimates from half bytes choose so many units, of which the best are taken by their
+// fp32 scores. It misses a unit whose estimate was worse than those of so many others.
 #ifndef KVKEEP_MEMORY_UNIT_INDEX_HPP
 #define KVKEEP_MEMORY_UNIT_INDEX_HPP
 
@@ -46,13 +46,14 @@ class unit_index {
     offsets_ = memory.take<std::uint32_t>(layers * units * heads_ * most_);
     counts_ = memory.take<std::uint32_t>(layers * units * heads_);
     candidates_ = candidates;
-    shadowed_ = units > learned && heads_ * dim_ / choosers <= byte_shadow::longest;
+    sketched_ = units > learned && candidates > 0;
+    shadowed_ = units > learned && candidates == 0 && heads_ * dim_ / choosers <= byte_shadow::longest;
+    if (sketched_) sketch_.lay_out(memory, shape, layers, units, choosers);
     if (shadowed_) {
       shadow_.lay_out(memory, layers, units, choosers, heads_ * dim_ / choosers);
-      if (candidates > 0) sketch_.lay_out(memory, shape, layers, units, choosers);
       upper_ = memory.take<float>(units);
-      list_ = memory.take<std::uint32_t>(units);
     }
+    if (sketched_ || shadowed_) list_ = memory.take<std::uint32_t>(units);
     scores_ = memory.take<float>(units);
     best_ = memory.take<std::uint32_t>(units);
     scratch_ = memory.take<std::uint32_t>(top_k_scratch(units));
@@ -94,7 +95,7 @@ class unit_index {
       for (std::size_t c = 0; c < dim_; ++c) mean[c] += row[c];
     }
     for (float& x : mean) x /= static_cast<float>(std::max<std::size_t>(count, 1));
-    if (query_head + 1 == heads_ && shadowed_) encode(layer, unit);
+    if (query_head + 1 == heads_) encode(layer, unit);
   }
 
   /// The units among the first `available` that a chooser scores highest, best first, ties: the older; queries are
@@ -104,71 +105,71 @@ class unit_index {
                                          std::size_t available, std::size_t count, const Live& live) {
     const std::size_t length = heads_ * dim_ / choosers_;
     const float* const query = queries + chooser * length;
-    const auto score = [&](std::size_t unit) {
-      return live(unit) ? dot_rows(query, vectors_.data() + place(layer, unit, 0) * dim_ + chooser * length, length)
-                        : -std::numeric_limits<float>::infinity();
+    const auto row_of = [&](std::size_t unit) {
+      return vectors_.data() + place(layer, unit, 0) * dim_ + chooser * length;
     };
-    if (!shadowed_ || available <= learned || available <= count || !shadow_.ask(layer, chooser, query)) {
-      for (std::size_t unit = 0; unit < available; ++unit) scores_[unit] = score(unit);
+    const auto score = [&](std::size_t unit, std::size_t next) {
+      return live(unit) ? dot_rows(query, row_of(unit), length, row_of(next)) : -std::numeric_limits<float>::infinity();
+    };
+    std::size_t left = available;  // that may be among the best
+    if (available > (std::max)(learned, count)) {
+      if (sketched_ && candidates_ < available && sketch_.ask(layer, chooser, query)) {
+        left = keep_candidates(layer, chooser, available, live);
+      } else if (shadowed_ && shadow_.ask(layer, chooser, query)) {
+        left = keep_possible(layer, chooser, available, count, live);
+      }
+    }
+    if (left == available) {
+      for (std::size_t unit = 0; unit < available; ++unit) {
+        scores_[unit] = score(unit, (std::min)(unit + 1, available - 1));
+      }
       return best(available, count, [](std::size_t i) { return static_cast<std::uint32_t>(i); });
     }
-    const auto some = [&](std::size_t i) { return list_[i]; };
-    std::size_t left = 0;
-    if (candidates_ > 0 && candidates_ < available) {
-      estimate(layer, chooser, query, available, live);
-      left = keep_possible(layer, chooser, candidates_, count, live, some);
-    } else {
-      left = keep_possible(layer, chooser, available, count, live, [](std::size_t i) { return i; });
-    }
-    for (std::size_t i = 0; i < left; ++i) scores_[i] = score(list_[i]);
-    return best(left, count, some);
+    for (std::size_t i = 0; i < left; ++i) scores_[i] = score(list_[i], list_[(std::min)(i + 1, left - 1)]);
+    return best(left, count, [&](std::size_t i) { return list_[i]; });
   }
 
  private:
   /// Encodes a unit that has all its vectors; the last of those that are learned from, all so far.
   void encode(std::size_t layer, std::size_t unit) noexcept {
     const float* const all = vectors_.data() + place(layer, 0, 0) * dim_;
-    const std::size_t first = unit + 1 == learned ? 0 : unit;
     if (unit + 1 < learned) return;
-    if (unit + 1 == learned) {
-      shadow_.learn(layer, all, learned);
-      if (candidates_ > 0) sketch_.learn(layer, all, learned, shadow_.centre(layer));
-    }
-    for (std::size_t u = first; u <= unit; ++u) {
-      const float* const vectors = all + u * heads_ * dim_;
-      shadow_.encode(layer, u, vectors);
-      if (candidates_ > 0) sketch_.encode(layer, u, vectors, shadow_.centre(layer));
+    if (unit + 1 == learned && shadowed_) shadow_.learn(layer, all, learned);
+    if (unit + 1 == learned && sketched_) sketch_.learn(layer, all, learned);
+    for (std::size_t u = unit + 1 == learned ? 0 : unit; u <= unit; ++u) {
+      if (shadowed_) shadow_.encode(layer, u, all + u * heads_ * dim_);
+      if (sketched_) sketch_.encode(layer, u, all + u * heads_ * dim_);
     }
   }
 
-  /// Fills list_ with the units of the best estimates, candidates_ of them, the older first.
+  /// Fills list_ with the units of the best estimates, the older first; how many.
   template <class Live>
-  void estimate(std::size_t layer, std::size_t chooser, const float* query, std::size_t available, const Live& live) {
-    sketch_.ask(layer, chooser, query);
+  std::size_t keep_candidates(std::size_t layer, std::size_t chooser, std::size_t available, const Live& live) {
     sketch_.estimate(layer, chooser, available, scores_.data());
     for (std::size_t unit = 0; unit < available; ++unit) {
       if (!live(unit)) scores_[unit] = std::numeric_limits<float>::lowest();
     }
-    static_cast<void>(*try_top_k(scores_.first(available), candidates_, list_, scratch_));
+    return (*try_top_k(scores_.first(available), candidates_, list_, scratch_)).size();
   }
 
-  /// Fills list_ with those of the units unit_of(0), ... unit_of(among - 1) that may be among the best `count` of them; how many.
-  template <class Live, class UnitOf>
-  std::size_t keep_possible(std::size_t layer, std::size_t chooser, std::size_t among, std::size_t count,
-                            const Live& live, const UnitOf& unit_of) {
+  /// Fills list_ with the units that may be among the best `count`, the older first; how many.
+  template <class Live>
+  std::size_t keep_possible(std::size_t layer, std::size_t chooser, std::size_t available, std::size_t count,
+                            const Live& live) {
     constexpr float lowest = std::numeric_limits<float>::lowest();
     // The additions that dot_rows makes one after the other, at most.
     const std::size_t adds = heads_ * dim_ / choosers_ / (4 * vec_width) + vec_width + 12;
-    shadow_.bound(layer, chooser, among, unit_of, adds, scores_.data(), upper_.data());
-    for (std::size_t i = 0; i < among; ++i) {
-      if (!live(unit_of(i))) scores_[i] = upper_[i] = lowest;
+    shadow_.bound(layer, chooser, available, adds, scores_.data(), upper_.data());
+    for (std::size_t unit = 0; unit < available; ++unit) {
+      if (!live(unit)) scores_[unit] = upper_[unit] = lowest;
     }
+    // So many are at least as good as this.
+    const std::span<std::uint32_t> surest = *try_top_k(scores_.first(available), count, best_, scratch_);
     float least = (std::numeric_limits<float>::max)();
-    const std::span<std::uint32_t> surest = *try_top_k(scores_.first(among), count, best_, scratch_);
-    for (const std::uint32_t i : surest) least = (std::min)(least, scores_[i]);
+    for (const std::uint32_t unit : surest) least = (std::min)(least, scores_[unit]);
     std::size_t left = 0;
-    for (std::size_t i = 0; i < among; ++i) {
-      if (upper_[i] >= least) list_[left++] = static_cast<std::uint32_t>(unit_of(i));
+    for (std::size_t unit = 0; unit < available; ++unit) {
+      if (upper_[unit] >= least) list_[left++] = static_cast<std::uint32_t>(unit);
     }
     return left;
   }
@@ -194,7 +195,8 @@ class unit_index {
   std::size_t most_ = 0;      // representatives
   std::size_t choosers_ = 1;  // of a layer
   std::size_t candidates_ = 0;
-  bool shadowed_ = false;             // there may be more units than are learned from
+  bool shadowed_ = false;             // lookups are exact, and there may be more units than are learned from
+  bool sketched_ = false;             // lookups are not exact
   std::span<float> vectors_;          // [layers][units][query_heads][head_dim]
   std::span<std::uint32_t> offsets_;  // [layers][units][query_heads][representatives]
   std::span<std::uint32_t> counts_;   // [layers][units][query_heads]: representatives there are

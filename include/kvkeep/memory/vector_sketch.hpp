@@ -1,8 +1,9 @@
 // vector_sketch: vectors in a few half bytes, and estimates of their dot products with a query.
 //
 // The keys of a head lie near a space of few dimensions. Its main directions are learned from the first vectors, once; of
-// every vector the components along them are stored, four bits each. A scan reads 1/32 of what the floats take, or a cache
-// line where a vector is shorter; what it gives are estimates, good for choosing which vectors to look at closely.
+// every vector the components along them are stored, four bits each. A scan reads 1/28 of what 4096 floats take, and two cache
+// lines at the least; what it gives are estimates, good for choosing which vectors to look at closely. Vectors unlike the first,
+// as after a change of text, are estimated less well: no better than their part along the directions that were learned.
 #ifndef KVKEEP_MEMORY_VECTOR_SKETCH_HPP
 #define KVKEEP_MEMORY_VECTOR_SKETCH_HPP
 
@@ -36,6 +37,7 @@ class vector_sketch {
     stride_ = padded_row(heads * parts_ / 2);
     codes_ = memory.take<std::uint8_t>(layers * rows * units * stride_);
     scales_ = memory.take<float>(layers * rows * units * lanes);
+    centre_ = memory.take<float>(layers * shape.query_heads * dim);
     directions_ = memory.take<float>(layers * shape.kv_heads * dim * parts_);
     spread_ = memory.take<float>(layers * shape.query_heads * parts_);
     moments_ = memory.take<float>(dim * dim);
@@ -47,11 +49,20 @@ class vector_sketch {
     offsets_ = memory.take<float>(lanes);
   }
 
-  /// Learns the directions of a layer from the first vectors, [count][query_heads][head_dim], less their centre. What was
-  /// encoded before must be encoded again.
-  void learn(std::size_t layer, const float* vectors, std::size_t count, std::span<const float> centre) noexcept {
+  /// Learns centre and directions of a layer from the first vectors, [count][query_heads][head_dim]. What was encoded before must
+  /// be encoded again.
+  void learn(std::size_t layer, const float* vectors, std::size_t count) noexcept {
     const std::size_t dim = shape_.head_dim;
     const std::size_t group = shape_.group();
+    const std::span<float> centre = centre_of(layer);
+    std::fill(centre.begin(), centre.end(), 0.0F);
+    const float share = 1.0F / static_cast<float>(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      for (std::size_t c = 0; c < centre.size(); ++c) {
+        const float x = vectors[i * centre.size() + c];
+        centre[c] += is_finite(x) && std::abs(x) < 1e15F ? share * x : 0.0F;
+      }
+    }
     const auto each = [&](std::size_t head, const auto& take) {
       for (std::size_t i = 0; i < count; ++i) {
         if (subtract(vectors + (i * shape_.query_heads + head) * dim, centre.data() + head * dim)) take();
@@ -85,7 +96,8 @@ class vector_sketch {
   }
 
   /// Stores the vectors of a unit, [query_heads][head_dim]. What cannot be estimated, infinite components, counts as centre.
-  void encode(std::size_t layer, std::size_t unit, const float* vectors, std::span<const float> centre) noexcept {
+  void encode(std::size_t layer, std::size_t unit, const float* vectors) noexcept {
+    const std::span<const float> centre = centre_of(layer);
     const std::size_t dim = shape_.head_dim;
     const std::size_t heads = shape_.query_heads / rows_;
     for (std::size_t row = 0; row < rows_; ++row) {
@@ -111,9 +123,13 @@ class vector_sketch {
     }
   }
 
-  /// Makes a query ready, finite, [heads of a row][head_dim].
-  void ask(std::size_t layer, std::size_t row, const float* query) noexcept {
+  /// Makes a query ready, [heads of a row][head_dim]; false: it is not finite, or so large that products may not be.
+  [[nodiscard]] bool ask(std::size_t layer, std::size_t row, const float* query) noexcept {
     const std::size_t heads = shape_.query_heads / rows_;
+    if (!std::all_of(query, query + heads * shape_.head_dim,
+                     [](float x) { return is_finite(x) && std::abs(x) < 1e15F; })) {
+      return false;
+    }
     float most = 1e-30F;
     for (std::size_t h = 0; h < heads; ++h) {
       const std::size_t head = row * heads + h;
@@ -135,6 +151,7 @@ class vector_sketch {
       (i % 2 == 0 ? first_ : second_)[byte_of(i)] = whole;
       offsets_[i / of_lane()] += static_cast<float>(8 * whole);
     }
+    return true;
   }
 
   /// Estimates of the products of the query with the vectors of the first `count` units: less the same for all, and times a
@@ -181,6 +198,10 @@ class vector_sketch {
 
   static constexpr std::size_t ahead = 2048;  // bytes of a stretch that are asked for before they are needed
 
+  [[nodiscard]] std::span<float> centre_of(std::size_t layer) const noexcept {
+    const std::size_t length = shape_.query_heads * shape_.head_dim;
+    return centre_.subspan(layer * length, length);
+  }
   static void add_scaled(float* to, float factor, const float* from, std::size_t count) noexcept {
     std::size_t i = 0;
     for (; i + vec_width <= count; i += vec_width) store(to + i, load(to + i) + factor * load(from + i));
@@ -297,6 +318,7 @@ class vector_sketch {
   std::size_t stride_ = 0;         // bytes of a vector
   std::span<std::uint8_t> codes_;  // [layers][rows][units][stride], plus 8
   std::span<float> scales_;        // [layers][rows][units][lanes]
+  std::span<float> centre_;        // [layers][query_heads][head_dim]
   std::span<float> directions_;    // [layers][kv_heads][head_dim][parts]
   std::span<float> spread_;        // [layers][query_heads][parts]: that codes are numbers of
   std::span<float> moments_;       // [head_dim][head_dim]

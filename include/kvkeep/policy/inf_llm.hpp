@@ -29,6 +29,9 @@ struct inf_llm {
   std::size_t first_layer = 0;           ///< layers below read no units, and nothing of them is filed
   std::size_t last_layer = 65536;        ///< nor do layers from here on
   representative_score by = representative_score::attention_mass;  ///< what makes a token a representative
+  std::size_t candidates =
+      0;  ///< 0: lookups are exact; else of so many units, count .. those a stream can fill - 1, which a scan that
+          ///< is not exact finds among more than learned_units
 
   static constexpr std::string_view name = "inf_llm";
   static constexpr std::string_view idea =
@@ -50,18 +53,22 @@ struct inf_llm {
         token_parameter<inf_llm>{"first_layer", &inf_llm::first_layer, 0, "layers below read no units"},
         token_parameter<inf_llm>{"last_layer", &inf_llm::last_layer, 1, "nor do layers from here on"},
         choice_parameter<inf_llm, representative_score, 2>{"by", &inf_llm::by, scores,
-                                                           "what makes a token a representative"}};
+                                                           "what makes a token a representative"},
+        token_parameter<inf_llm>{"candidates", &inf_llm::candidates, 0,
+                                 "units that a lookup looks at; 0: at all, so that it is exact"}};
   }
   [[nodiscard]] result<void> check() const {
     if (auto ok = kvkeep::check_parameters(*this); !ok) return ok;
-    if (representatives <= block_size) return {};
-    return detail::bad_argument("representatives", representatives, fmt::format("1 .. block_size = {}", block_size));
+    if (representatives > block_size) {
+      return detail::bad_argument("representatives", representatives, fmt::format("1 .. block_size = {}", block_size));
+    }
+    return detail::check_candidates(candidates, count, unit_geometry{sinks, window, block_size}.complete(max_tokens));
   }
   [[nodiscard]] constexpr auto rules() const {
-    return policy{
-        keep{kvkeep::sinks{sinks}, unfiled{{sinks, window, block_size}}},
-        retrieve_blocks<>{count, representatives, max_tokens, chooses, by, {every}, {first_layer, last_layer}},
-        beyond{window, window - 1}, each_token{}};
+    return policy{keep{kvkeep::sinks{sinks}, unfiled{{sinks, window, block_size}}},
+                  retrieve_blocks<>{
+                      count, representatives, max_tokens, chooses, by, {every}, {first_layer, last_layer}, candidates},
+                  beyond{window, window - 1}, each_token{}};
   }
 
   struct published;
@@ -84,6 +91,7 @@ struct inf_llm::published {
   std::size_t first_layer = 0;
   std::size_t last_layer = 65536;
   pending_mask pending = pending_mask::authors;
+  std::size_t candidates = 0;  ///< as inf_llm's; no part of the authors' code
 
   static constexpr std::string_view name = "inf_llm_published";
   static constexpr std::string_view idea = "the authors' code of inf_llm: looks up once an execution block";
@@ -106,7 +114,9 @@ struct inf_llm::published {
         token_parameter<published>{"first_layer", &published::first_layer, 0, "layers below read no units"},
         token_parameter<published>{"last_layer", &published::last_layer, 1, "nor do layers from here on"},
         choice_parameter<published, pending_mask, 2>{"pending", &published::pending, masks,
-                                                     "whether tokens that leave the window are counted once"}};
+                                                     "whether tokens that leave the window are counted once"},
+        token_parameter<published>{"candidates", &published::candidates, 0,
+                                   "units that a lookup looks at; 0: at all, so that it is exact"}};
   }
   [[nodiscard]] result<void> check() const {
     if (auto ok = kvkeep::check_parameters(*this); !ok) return ok;
@@ -116,7 +126,7 @@ struct inf_llm::published {
     if (exc_block_size > n_local) {
       return detail::bad_argument("exc_block_size", exc_block_size, fmt::format("1 .. n_local = {}", n_local));
     }
-    return {};
+    return detail::check_candidates(candidates, topk, unit_geometry{n_init, n_local, block_size}.complete(max_tokens));
   }
   [[nodiscard]] constexpr auto rules() const {
     using select = retrieve_blocks<lookup::execution_block>;
@@ -127,7 +137,8 @@ struct inf_llm::published {
                          chooses,
                          representative_score::attention_mass,
                          {exc_block_size, chunk_topk_blocks, pending},
-                         {first_layer, last_layer}},
+                         {first_layer, last_layer},
+                         candidates},
                   beyond{n_local, n_local - 1}, each_block{exc_block_size}};
   }
 };

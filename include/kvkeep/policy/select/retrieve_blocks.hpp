@@ -7,6 +7,7 @@
 #ifndef KVKEEP_POLICY_SELECT_RETRIEVE_BLOCKS_HPP
 #define KVKEEP_POLICY_SELECT_RETRIEVE_BLOCKS_HPP
 
+#include <algorithm>
 #include <concepts>
 
 #include "kvkeep/policy/policy.hpp"
@@ -57,6 +58,24 @@ struct execution_block {
 /// Units, the first of a stream, whose vectors tell what others will be like: lookups that are not exact, and the short cuts of
 /// those that are, begin behind them.
 inline constexpr std::size_t learned_units = 256;
+
+namespace detail {
+
+/// An error where candidates are given, but are fewer than what is chosen of them, or where there can never be so many units
+/// that choosing candidates among them would save anything.
+[[nodiscard]] inline result<void> check_candidates(std::size_t candidates, std::size_t count, std::size_t units) {
+  if (candidates == 0) return {};
+  if (units <= learned_units || units <= count) {
+    return bad_argument("candidates", candidates,
+                        fmt::format("0 where max_tokens fill {} units; they act among more than {}", units,
+                                    (std::max)(learned_units, count)));
+  }
+  if (candidates >= count && candidates < units) return {};
+  return bad_argument("candidates", candidates,
+                      fmt::format("0, or {} .. {}: units chosen .. units that max_tokens fill - 1", count, units - 1));
+}
+
+}  // namespace detail
 
 /// Every query reads, besides what is not filed yet, `count` units: of those that are complete the best by the dot product of
 /// the query, at the distance of what lies behind the window, with a unit's representative: the mean of the raw keys of its
