@@ -711,6 +711,16 @@ TEST(InfLlm, RefusesWhatCannotBe) {
   EXPECT_EQ(mixed(2, 8, 4, kvkeep::each_block{5}), "kvkeep: when.size = 5; allowed: queries that look up together = 4");
   EXPECT_EQ(mixed(2, 8, 4, kvkeep::after_step{}),
             "kvkeep: retrieve_blocks goes with each_token or each_block, not with before_step or after_step");
+  EXPECT_EQ(with(&inf_llm::candidates, 8),
+            "kvkeep: candidates = 8; allowed: 0 where max_tokens fill 12 units; they act among more than 256");
+  inf_llm sketched = good;
+  sketched.max_tokens = 1210;  // 300 units
+  for (const std::size_t candidates : {1U, 300U}) {
+    sketched.candidates = candidates;
+    EXPECT_NE(fault(sketched).find("allowed: 0, or 2 .. 299"), std::string::npos) << fault(sketched);
+  }
+  sketched.candidates = 20;
+  EXPECT_EQ(fault(sketched), "none");
   const inf_llm::published published{.n_init = 2, .n_local = 8, .block_size = 4, .exc_block_size = 9, .max_tokens = 60};
   EXPECT_EQ(fault(published), "kvkeep: exc_block_size = 9; allowed: 1 .. n_local = 8");
 

@@ -98,7 +98,8 @@ class unit_index {
     if (query_head + 1 == heads_) encode(layer, unit);
   }
 
-  /// The units among the first `available` that a chooser scores highest, best first, ties: the older; queries are
+  /// The `count` units among the first `available` that a chooser scores highest, best first, ties: the older; no more than
+  /// candidates, if there are any. Queries are
   /// [query_heads][head_dim], live(unit) tells whether anything is left of a unit.
   template <class Live>
   std::span<const std::uint32_t> look_up(std::size_t layer, std::size_t chooser, const float* queries,
@@ -177,7 +178,7 @@ class unit_index {
   /// The units of the best `count` of the first scores, which are those of unit_of(0), unit_of(1), ..., the older first.
   template <class UnitOf>
   std::span<const std::uint32_t> best(std::size_t among, std::size_t count, const UnitOf& unit_of) {
-    const std::span<std::uint32_t> chosen = *try_top_k(scores_.first(among), count, best_, scratch_);
+    const std::span<std::uint32_t> chosen = *try_top_k(scores_.first(among), (std::min)(count, among), best_, scratch_);
     std::sort(chosen.begin(), chosen.end(), [&](std::uint32_t a, std::uint32_t b) {
       return scores_[a] > scores_[b] || (scores_[a] == scores_[b] && a < b);
     });
