@@ -33,6 +33,17 @@ struct inf_llm {
       0;  ///< 0: lookups are exact; else of so many units, count .. those a stream can fill - 1, which a scan that
           ///< is not exact finds among more than learned_units
 
+  // The defaults are the authors' configuration of Mistral-7B-Instruct-v0.2, Llama-3-8B-Instruct and Qwen1.5-7B. Others:
+
+  /// That of Vicuna-7B-v1.5 and of MiniCPM-2B.
+  [[nodiscard]] static constexpr inf_llm short_window(std::size_t max_tokens) {
+    return {.window = 2048, .max_tokens = max_tokens};
+  }
+  /// That of the paper's tables on infinity-Bench, where a query reads 96 units with Mistral-7B, 32 with Llama-3-8B.
+  [[nodiscard]] static constexpr inf_llm paper(std::size_t units, std::size_t max_tokens) {
+    return {.count = units, .max_tokens = max_tokens};
+  }
+
   static constexpr std::string_view name = "inf_llm";
   static constexpr std::string_view idea =
       "keeps sinks and the newest tokens and files the rest in units, of which a query reads those that matter to it";
