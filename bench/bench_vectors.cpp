@@ -92,7 +92,7 @@ class recorder {
   void record(const Cache& cache, std::size_t number) {
     for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
       for (std::size_t head = 0; head < shape_.query_heads; ++head) {
-        const std::span<const float> row = cache.representative(layer, number, head);
+        const std::span<const float> row = cache.memory().representative(layer, number, head);
         vectors_[layer].insert(vectors_[layer].end(), row.begin(), row.end());
       }
     }

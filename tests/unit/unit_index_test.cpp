@@ -24,7 +24,7 @@ class filled_index {
  public:
   filled_index(const kvkeep::model_shape& shape, std::size_t layers, std::size_t units, std::size_t choosers,
                std::size_t candidates)
-      : shape_(shape), units_(units), choosers_(choosers), live_(units, true) {
+      : shape_(shape), choosers_(choosers), live_(units, true) {
     kvkeep::detail::arena measured;
     index_.lay_out(measured, shape, layers, units, 1, choosers, candidates);
     bytes_ = measured.used();
@@ -79,7 +79,6 @@ class filled_index {
 
  private:
   kvkeep::model_shape shape_;
-  std::size_t units_;
   std::size_t choosers_;
   std::size_t bytes_ = 0;
   unit_index index_;

@@ -216,7 +216,8 @@ class vector_sketch {
   }
   void put(std::uint8_t* to, std::size_t i, std::uint8_t code) const noexcept {
     std::uint8_t& byte = to[byte_of(i)];
-    byte = static_cast<std::uint8_t>(i % 2 == 0 ? (byte & 0xF0U) | code : (byte & 0x0FU) | code << 4U);
+    byte = static_cast<std::uint8_t>(i % 2 == 0 ? (byte & 0xF0U) | code
+                                                : (byte & 0x0FU) | static_cast<std::uint32_t>(code) << 4U);
   }
 
   /// Codes of the components begin .. end - 1; what the codes are multiplied by. Large steps blur what is small, and small ones
