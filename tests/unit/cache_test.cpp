@@ -191,11 +191,12 @@ TEST(Cache, MovesWithAnOpenStep) {
 }
 
 TEST(AnyCache, BytesPromisedAreBytesUsed) {
+  constexpr kvkeep::model_shape deep{5, 4, 2, 8};  // lm_infinite_middle reads middle keys from layer 4 on
   for (const auto& spec : kvkeep::policy_specs()) {
     const auto policy = kvkeep::parse_policy(spec.name, {.max_tokens = 100});
-    const kvkeep::cache_bytes promised = kvkeep::cache_bytes_of(shape, policy, {.max_step = 32});
+    const kvkeep::cache_bytes promised = kvkeep::cache_bytes_of(deep, policy, {.max_step = 32});
     const std::size_t before = bytes_allocated();
-    auto cache = kvkeep::make_cache(shape, policy, {.max_step = 32});
+    auto cache = kvkeep::make_cache(deep, policy, {.max_step = 32});
     EXPECT_EQ(bytes_allocated() - before, promised.total) << spec.name;
     EXPECT_EQ(cache.bytes().total, promised.total);
   }
