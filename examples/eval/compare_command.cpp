@@ -58,7 +58,7 @@ compare_command::compare_command(CLI::App& app)
 }
 
 void compare_command::refuse_lost_files() const {
-  const std::vector<std::filesystem::path> outputs{json_, csv_, plot_};
+  const std::vector<std::filesystem::path> outputs{json_, csv_, plot_, options_.tiers.spill};
   kvkeep_eval::refuse_lost_files(outputs, model_inputs(options_.text, options_.model, options_.tokenizer));
 }
 

@@ -101,7 +101,7 @@ int recall_command::run() {
   for (const std::string& kind : kinds_) {
     options_.kinds.push_back(kinds_by_name().at(kind));
   }
-  const std::vector<std::filesystem::path> outputs{json_, plot_};
+  const std::vector<std::filesystem::path> outputs{json_, plot_, options_.tiers.spill};
   refuse_lost_files(outputs, model_inputs(options_.text, options_.model, options_.tokenizer));
   std::optional<picture> kind;
   if (!plot_.empty()) {

@@ -104,7 +104,8 @@ TEST(UnitTiers, ReadsWhatACacheInRamReads) {
         const std::size_t least = mine.count * (chooses == chosen_by::layer     ? 1
                                                 : chooses == chosen_by::kv_head ? 2
                                                                                 : 4);
-        unit_tiers tiers{.hot_bytes = frames(least + seed % 5), .path = place.at("kv"), .keeps = keeps};
+        unit_tiers tiers{
+            .hot_bytes = frames(least + (background ? 1 : 0) + seed % 5), .path = place.at("kv"), .keeps = keeps};
         if (background) {
           tiers.background = io;
           tiers.read_ahead = seed % 4;
@@ -117,6 +118,7 @@ TEST(UnitTiers, ReadsWhatACacheInRamReads) {
         EXPECT_GT(counted.hits, 0U);
         EXPECT_GT(counted.misses, 0U);
         EXPECT_GT(counted.bytes_read, 0U);
+        EXPECT_EQ(counted.read_ahead > 0, tiers.read_ahead > 0);
         ours.clear();
         theirs.clear();
         expect_the_same(ours, theirs, seed++, 150, true);
@@ -439,6 +441,13 @@ TEST(UnitTiers, RefusesWhatCannotBe) {
             "kvkeep: tiers.keeps.decay = nan; allowed: 0 .. 1");
   EXPECT_EQ(told({.hot_bytes = frames(2), .path = path, .read_ahead = 1}),
             "kvkeep: tiers.read_ahead = 1; allowed: 0 without tiers.background, which reads ahead");
+  EXPECT_EQ(told({.hot_bytes = frames(2), .path = path, .read_ahead = 1, .background = io}),
+            "kvkeep: tiers.read_ahead = 1; allowed: 0 where there is room for what a query reads only: 2 of 77 units");
+  EXPECT_EQ(
+      fault(kvkeep::try_make_cache(
+          shape, inf_llm{.sinks = 3, .window = 12, .block_size = 5, .count = 2, .representatives = 2, .max_tokens = 19},
+          {.positions = rotary, .tiers = {.hot_bytes = frames(2), .path = path}})),
+      fmt::format("kvkeep: tiers.hot_bytes = {}; allowed: 0 where max_tokens = 19 fill no unit", frames(2)));
   EXPECT_EQ(told({.hot_bytes = frames(2), .path = path, .read_ahead = 65537, .background = io}),
             "kvkeep: tiers.read_ahead = 65537; allowed: 0 .. 65536");
   EXPECT_EQ(told({.hot_bytes = frames(2), .path = path, .cold = kvkeep::cold_codec::of<kvkeep::int8>()}),
@@ -520,7 +529,7 @@ template <class Damage>
 void expect_found_out(const Damage& damage, const std::string& wanted, bool background) {
   kvkeep::background_thread io;
   const temporary_directory place;
-  unit_tiers tiers{.hot_bytes = frames(2), .path = place.at("kv")};
+  unit_tiers tiers{.hot_bytes = frames(background ? 4 : 2), .path = place.at("kv")};
   if (background) {
     tiers.background = io;
     tiers.read_ahead = 2;
@@ -653,6 +662,169 @@ TEST(UnitTiers, ALayerThatFailedCanBeAttendedAgain) {
     if (failed && t > 20) break;
   }
   EXPECT_TRUE(failed);
+}
+
+/// Changes the first bytes of all that a layer has in a file.
+void damage(const std::string& path, std::size_t layer) {
+  const std::size_t units = fs::file_size(path) / frames(1);
+  const int file = ::open(path.c_str(), O_WRONLY);
+  ASSERT_GE(file, 0);
+  const std::vector<char> other(64, 'x');
+  for (std::size_t u = 0; u < units; ++u) {
+    const std::size_t at = u * frames(1) + layer * frames(1) / shape.layers;
+    EXPECT_EQ(::pwrite(file, other.data(), other.size(), static_cast<off_t>(at)), 64);
+  }
+  ::close(file);
+}
+
+// A shortened commit attends once more; where that fails, whatever is committed next is right.
+TEST(UnitTiers, AShortenedCommitThatFailedLeavesNothingBehind) {
+  for (const std::size_t layer : {0U, 1U}) {
+    for (const std::size_t count : {20U, 5U}) {
+      SCOPED_TRACE(fmt::format("layer {}, then {} tokens", layer, count));
+      const temporary_directory place;
+      auto ours = make(policy, {.hot_bytes = frames(2), .path = place.at("kv")});
+      auto theirs = make(policy, {});
+      for (int i = 0; i < 5; ++i) {
+        feed(ours, shape, 40);
+        feed(theirs, shape, 40);
+      }
+      const position next = ours.next_position();
+      auto a = ours.begin(20, kvkeep::may_shorten);
+      auto b = theirs.begin(20, kvkeep::may_shorten);
+      attend_all(a, shape, next);
+      attend_all(b, shape, next);
+      fs::copy_file(place.at("kv"), place.at("good"));
+      damage(place.at("kv"), layer);
+      const auto failed = a.try_commit(3);
+      ASSERT_FALSE(failed);
+      EXPECT_EQ(failed.error().code(), kvkeep::errc::io);
+      EXPECT_TRUE(a.open());
+      fs::copy_file(place.at("good"), place.at("kv"), fs::copy_options::overwrite_existing);
+      a.commit(count);
+      b.commit(count);
+      for (std::size_t l = 0; l < shape.layers; ++l) {
+        for (const position at : ours.held()) {
+          ASSERT_NEAR(*ours.memory().try_window_sum(l, 1, at), *theirs.memory().try_window_sum(l, 1, at), 1e-5);
+        }
+        const auto mine = ours.memory().retrieved(l);
+        const auto wanted = theirs.memory().retrieved(l);
+        EXPECT_TRUE(std::equal(mine.begin(), mine.end(), wanted.begin(), wanted.end()));
+      }
+    }
+  }
+}
+
+using bare_cache = kvkeep::detail::cache_core<inf_llm, kvkeep::f32, kvkeep::f32>;
+
+/// One token; its query is not a number, if so asked.
+void feed_bare(bare_cache& core, bool nan = false) {
+  const position next = core.plan.next_position();
+  ASSERT_TRUE(core.begin(1));
+  for (std::size_t l = 0; l < core.shape.layers; ++l) {
+    layer_rows rows = rows_of(core.shape, l, next, 1);
+    if (nan) rows.q[0] = std::nanf("");
+    ASSERT_TRUE(core.attend(l, view(std::as_const(rows.q), 1, 4, 8), view(std::as_const(rows.k), 1, 2, 8),
+                            view(std::as_const(rows.v), 1, 2, 8), view(rows.out, 1, 4, 8), {}));
+  }
+  ASSERT_TRUE(core.commit(1, {}));
+}
+
+TEST(UnitTiers, ScoresAreThoseOfTheirLayer) {
+  const temporary_directory place;
+  constexpr kvkeep::model_shape three{3, 4, 2, 8};
+  const auto scores = [&](std::size_t last_layer) {
+    inf_llm mine = policy;
+    mine.last_layer = last_layer;
+    auto core =
+        *bare_cache::try_make(three, mine,
+                              {.positions = rotary,
+                               .max_step = 40,
+                               .tiers = {.hot_bytes = 1U << 20U, .path = place.at("kv"), .keeps = hot::decayed{}}});
+    for (int t = 0; t < 100; ++t) feed_bare(*core);
+    std::vector<double> out;
+    for (std::size_t f = 0; f < 10; ++f) out.push_back(core->memory.tiers.hot.of(0)[f].value);
+    return out;
+  };
+  const auto all = scores(3);
+  EXPECT_GT(*std::max_element(all.begin(), all.end()), 0.01);
+  EXPECT_LT(max_difference(scores(1), all), 1e-6) << "layers that retrieve nothing add nothing";
+}
+
+TEST(UnitTiers, QueriesThatAreNotFiniteDoNotSpoilScores) {
+  const temporary_directory place;
+  auto core =
+      *bare_cache::try_make(shape, policy,
+                            {.positions = rotary,
+                             .max_step = 40,
+                             .tiers = {.hot_bytes = frames(6), .path = place.at("kv"), .keeps = hot::decayed{}}});
+  for (int t = 0; t < 160; ++t) feed_bare(*core, t >= 150);
+  for (const auto& frame : core->memory.tiers.hot.of(0)) EXPECT_FALSE(std::isnan(frame.value));
+}
+
+// Tokens that are pending at the end of a stream fill no unit.
+TEST(UnitTiers, PendingTokensOfTheAuthorsHaveNoScore) {
+  const temporary_directory place;
+  const inf_llm::published mine{.n_init = 3,
+                                .n_local = 12,
+                                .block_size = 5,
+                                .topk = 2,
+                                .repr_topk = 2,
+                                .exc_block_size = 9,
+                                .max_tokens = 404,
+                                .pending = kvkeep::pending_mask::authors};
+  auto ours = make(mine, {.hot_bytes = frames(2), .path = place.at("kv"), .keeps = hot::decayed{}});
+  auto theirs = make(mine, {});
+  for (int i = 0; i < 10; ++i) {
+    feed(ours, shape, 40);
+    feed(theirs, shape, 40);
+  }
+  const auto out = feed(ours, shape, 4);
+  const auto expected = feed(theirs, shape, 4);
+  for (std::size_t l = 0; l < shape.layers; ++l) EXPECT_LT(max_difference(out[l], expected[l]), 1e-5);
+}
+
+/// Takes some tasks, which it runs at once, and then none.
+struct tired_executor {
+  int left = 3;
+  void submit(kvkeep::background_task task) {
+    if (left-- <= 0) throw std::bad_alloc();
+    task();
+  }
+};
+
+TEST(UnitTiers, AnExecutorThatTakesNoTaskCostsNothingButTime) {
+  const temporary_directory place;
+  tired_executor io;
+  auto ours = make(policy, {.hot_bytes = frames(4), .path = place.at("kv"), .read_ahead = 1, .background = io});
+  auto theirs = make(policy, {});
+  expect_the_same(ours, theirs, 77, 300, true);
+}
+
+TEST(UnitTiers, ARelativePathIsThatOfTheDirectoryWhereTheCacheWasMade) {
+  const temporary_directory place;
+  const fs::path before = fs::current_path();
+  fs::current_path(place.path());
+  {
+    auto cache = make(policy, {.hot_bytes = frames(2), .path = "kv"});
+    fs::current_path(before);
+    EXPECT_TRUE(fs::exists(place.at("kv")));
+  }
+  EXPECT_FALSE(fs::exists(place.at("kv")));
+}
+
+TEST(UnitTiers, TheChecksumSeesEveryByte) {
+  for (const std::size_t size : {1U, 31U, 32U, 33U, 100U}) {
+    std::vector<std::byte> bytes(size, std::byte{7});
+    const std::uint64_t before = kvkeep::detail::checksum(bytes);
+    for (std::byte& b : bytes) {
+      b ^= std::byte{1};
+      EXPECT_NE(kvkeep::detail::checksum(bytes), before);
+      b ^= std::byte{1};
+    }
+    bytes.push_back(std::byte{0});
+    EXPECT_NE(kvkeep::detail::checksum(bytes), before);
+  }
 }
 
 }  // namespace

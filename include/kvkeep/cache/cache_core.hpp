@@ -146,6 +146,7 @@ class cache_core {
       }
     }
     shortens_ = shortens;
+    half_shortened_ = false;
     std::fill(attended_.begin(), attended_.end(), std::uint8_t{0});
     attention_.begin_step(plan.next_position(), n);
     built_unit_ = nothing;
@@ -419,6 +420,8 @@ class cache_core {
   std::size_t max_shortened_ = 0;
   bool turns_ = false;     // RoPE
   bool shortens_ = false;  // the open step
+  bool half_shortened_ =
+      false;  // shorten() failed: what is known of the open step is that of fewer tokens in some layers
   std::size_t built_unit_ =
       nothing;  // whose views attention_ has: a step of few tokens builds them once for all layers
 

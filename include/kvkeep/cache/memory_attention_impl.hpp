@@ -94,7 +94,7 @@ void cache_core<Policy, KeyCodec, ValueCodec>::keep_queries(std::size_t layer, r
 template <class Policy, codec KeyCodec, codec ValueCodec>
 result<void> cache_core<Policy, KeyCodec, ValueCodec>::shorten(std::size_t count, const commit_evidence& evidence) {
   const std::size_t n = plan.step_tokens();
-  if (count == 0 || count >= n) return {};
+  if (count == 0 || count > n || (count == n && !half_shortened_)) return {};
   if (!shortens_) {
     return make_error(
         errc::unsupported, "commit",
@@ -106,6 +106,7 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::shorten(std::size_t count
   // What the tokens that are left did to the memory is found by attending them once more.
   no_evidence_wanted nothing_wanted;
   built_unit_ = nothing;
+  half_shortened_ = true;
   for (std::size_t layer = 0; layer < shape.layers; ++layer) {
     if (auto ok = attend_with_memory(layer, {queries_of(layer).data(), count, shape.query_heads, shape.head_dim},
                                      {kept_outputs_.data(), count, shape.query_heads, shape.head_dim}, executor_ref{},
@@ -114,6 +115,7 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::shorten(std::size_t count
       return ok;
     }
   }
+  half_shortened_ = false;
   return {};
 }
 
@@ -147,7 +149,9 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend_with_memory(std::s
           more = {memory.reads().data(), memory.choosers(), memory.distance()};
         }
         attention_.attend(0, shape.kv_heads, lane, q, out, executor, told, more);
-        if constexpr (has_tiers) memory.settle_attended();
+        if constexpr (has_tiers) {
+          if (memory.retrieves_in(layer)) memory.settle_attended();
+        }
       }
       if constexpr (memory_type::decided_by_attention) {
         if (memory.retrieves_in(layer)) memory.represent(begin, end, tokens, begin_of_stream, raw_lane);

@@ -71,7 +71,8 @@ class basic_step {
   /// Makes the first `count` tokens (default all) and what the policy drops final, and closes the step; equals
   /// begin(count) with those tokens and commit(). commit(0) undoes the step.
   /// Errors (the step stays open and unchanged): the step is closed; a layer was not attended; count above the step's
-  /// tokens; evidence missing, of the wrong number, NaN, or not asked for. What a drop_listener throws comes out when all
+  /// tokens; evidence missing, of the wrong number, NaN, or not asked for; a file of memory units that cannot be read when
+  /// fewer tokens than n are attended once more. What a drop_listener throws comes out when all
   /// has happened and the step is closed.
   [[nodiscard]] result<void> try_commit(std::size_t count, const commit_evidence& evidence = {}) {
     if (!open()) return closed("commit");

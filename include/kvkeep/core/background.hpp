@@ -4,7 +4,8 @@
 //     void submit(kvkeep::background_task task);              // calls task() once, soon, on some thread
 //   };
 //
-// Tasks may run in any order and several at once. Every task that was submitted is run before its executor ends.
+// Tasks may run in any order and several at once. Every task that was submitted is run before its executor ends, and none needs the
+// thread that submitted it, which may wait for it. A submit that throws has not taken its task.
 #ifndef KVKEEP_CORE_BACKGROUND_HPP
 #define KVKEEP_CORE_BACKGROUND_HPP
 

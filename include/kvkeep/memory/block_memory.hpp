@@ -52,10 +52,22 @@ class block_memory {
     const unit_memory_rules mine = unit_rules_of(rules);
     const std::size_t layers = mine.layers.before(shape.layers);
     const std::size_t frames = std::min(mine.units(), mine.count * mine.choosers(shape));
-    const std::size_t least = std::max<std::size_t>(frames, 1) * bytes.frame * layers;
-    if (where.hot_bytes == 0 || where.hot_bytes >= least) return {};
-    return bad_argument("tiers.hot_bytes", where.hot_bytes,
-                        fmt::format("0, or >= {}: what a query reads of units, in {} layers", least, layers));
+    if (where.hot_bytes == 0) return {};
+    if (mine.units() == 0) {
+      return bad_argument("tiers.hot_bytes", where.hot_bytes,
+                          fmt::format("0 where max_tokens = {} fill no unit", mine.max_tokens));
+    }
+    const std::size_t least = frames * bytes.frame * layers;
+    if (where.hot_bytes < least) {
+      return bad_argument("tiers.hot_bytes", where.hot_bytes,
+                          fmt::format("0, or >= {}: what a query reads of units, in {} layers", least, layers));
+    }
+    if (where.read_ahead > 0 && std::min(mine.units(), where.hot_bytes / (bytes.frame * layers)) <= frames) {
+      return bad_argument(
+          "tiers.read_ahead", where.read_ahead,
+          fmt::format("0 where there is room for what a query reads only: {} of {} units", frames, mine.units()));
+    }
+    return {};
   }
 
   /// evidence: as the cache's; blocks: of the cache's own slots.

@@ -15,6 +15,7 @@ result<std::size_t> block_memory::choose(std::size_t first, std::size_t count, s
   resident_ = tokens;
   resident_from_ = first_position;
   spans_taken_ = 0;
+  ahead_count_ = 0;
   if (tiered()) tiers.hot.begin_batch();
   if (scored()) attended.begin_batch();
   for (std::size_t t = first; t < first + count; ++t) {
@@ -65,7 +66,9 @@ inline void block_memory::take_attended(const unit_mass::record_type& record, st
     if (s / block_tokens >= blocks_) return units_.frame_of(s);
     const auto number = static_cast<std::size_t>(resident_.at[s] - resident_from_);
     if (number < rules_.geometry.sinks) return hot_units::nowhere;
-    const std::uint32_t frame = tiers.hot.frame_of(layer_, (number - rules_.geometry.sinks) / rules_.geometry.unit);
+    const std::size_t unit = (number - rules_.geometry.sinks) / rules_.geometry.unit;
+    if (unit >= rules_.units()) return hot_units::nowhere;  // pending for ever
+    const std::uint32_t frame = tiers.hot.frame_of(layer_, unit);
     return frame != hot_units::nowhere && tiers.hot.in_batch(tiers.hot.of(layer_)[frame]) ? frame : hot_units::nowhere;
   });
 }

@@ -74,7 +74,8 @@ class filed_units {
       const std::size_t length =
           std::min({size_ - token, block_tokens - row % block_tokens, block_tokens - here % block_tokens});
       const std::uint32_t wanted = (1U << length) - 1U;
-      const std::uint32_t rows = (rows_[row / block_tokens] >> row % block_tokens & wanted) << here % block_tokens;
+      const std::uint32_t rows = (std::uint32_t{rows_[row / block_tokens]} >> row % block_tokens & wanted)
+                                 << here % block_tokens;
       const auto block = static_cast<std::uint32_t>(first_block_ + here / block_tokens);
       token += length;
       if (rows == 0) continue;

@@ -24,7 +24,7 @@ namespace detail {
 struct tier_sizes {
   std::size_t layers = 0;  // that retrieve
   std::size_t units = 0;   // that a stream can fill
-  std::size_t record = 0;  // bytes, a multiple of 64
+  std::size_t record = 0;  // bytes
   std::size_t frames = 0;  // of a layer
   std::size_t step = 0;    // units that one step can file, at most
   std::size_t head_dim = 0;
@@ -158,12 +158,13 @@ class tiered_units {
       b.state = buffer_state::filled;
       if (!background_) continue;
       b.state = buffer_state::writing;
-      background_.submit({[](void* context) noexcept {
-                            buffer& mine = *static_cast<buffer*>(context);
-                            const bool done = mine.self->write(mine).has_value();
-                            settle(mine.state, done ? buffer_state::idle : buffer_state::filled);
-                          },
-                          &b});
+      const bool taken = submit({[](void* context) noexcept {
+                                   buffer& mine = *static_cast<buffer*>(context);
+                                   const bool done = mine.self->write(mine).has_value();
+                                   settle(mine.state, done ? buffer_state::idle : buffer_state::filled);
+                                 },
+                                 &b});
+      if (!taken) b.state = buffer_state::filled;  // make_room writes it
     }
   }
 
@@ -204,12 +205,17 @@ class tiered_units {
       r.layer = static_cast<std::uint32_t>(layer);
       r.frame = f;
       r.busy = 1;
-      ++counted_.read_ahead;
-      background_.submit({[](void* context) noexcept {
-                            read& mine = *static_cast<read*>(context);
-                            mine.self->run(mine);
-                          },
-                          &r});
+      const bool taken = submit({[](void* context) noexcept {
+                                   read& mine = *static_cast<read*>(context);
+                                   mine.self->run(mine);
+                                 },
+                                 &r});
+      if (taken) {
+        ++counted_.read_ahead;
+      } else {
+        hot.of(layer)[f].state = frame_state::failed;
+        r.busy = 0;
+      }
       return;
     }
   }
@@ -244,6 +250,19 @@ class tiered_units {
   template <class T>
   static void wait_while(T& state, T busy) noexcept {
     while (state_of(state) == busy) std::atomic_ref(state).wait(busy, std::memory_order_acquire);
+  }
+  /// Whether the executor took a task: one that throws took none.
+  [[nodiscard]] bool submit(background_task task) const noexcept {
+#if KVKEEP_EXCEPTIONS
+    try {
+      background_.submit(task);
+    } catch (...) {
+      return false;
+    }
+#else
+    background_.submit(task);
+#endif
+    return true;
   }
   static bool is_settled(hot_frame& f) noexcept { return state_of(f.state) != frame_state::reading; }
 

@@ -179,9 +179,11 @@ class unit_index {
   template <class UnitOf>
   std::span<const std::uint32_t> best(std::size_t among, std::size_t count, const UnitOf& unit_of) {
     const std::span<std::uint32_t> chosen = *try_top_k(scores_.first(among), (std::min)(count, among), best_, scratch_);
-    std::sort(chosen.begin(), chosen.end(), [&](std::uint32_t a, std::uint32_t b) {
-      return scores_[a] > scores_[b] || (scores_[a] == scores_[b] && a < b);
-    });
+    const auto rank = [&](std::uint32_t i) {  // NaN is the last choice
+      return is_nan(scores_[i]) ? -std::numeric_limits<float>::infinity() : scores_[i];
+    };
+    std::sort(chosen.begin(), chosen.end(),
+              [&](std::uint32_t a, std::uint32_t b) { return rank(a) > rank(b) || (rank(a) == rank(b) && a < b); });
     for (std::uint32_t& i : chosen) i = unit_of(i);
     return chosen;
   }

@@ -66,8 +66,9 @@ class unit_mass {
           const std::size_t s =
               std::size_t{span.block} * block_tokens + static_cast<std::size_t>(std::countr_zero(rows));
           const std::size_t frame = frame_of(s);
-          if (frame < frames_)
-            sums_[kv_head * frames_ + frame] += static_cast<double>(record.weights_of(i)[s] * factor);
+          const float mass = record.weights_of(i)[s] * factor;
+          // Of a query that is not finite nothing is counted: a sum would never be a number again.
+          if (frame < frames_ && !is_nan(mass)) sums_[kv_head * frames_ + frame] += static_cast<double>(mass);
         }
       }
     }

@@ -19,7 +19,7 @@ KVKEEP_NAMESPACE_BEGIN
 /// Which unit leaves RAM when another one is needed there. Never one that the queries at hand read. Ties: the one that came first.
 namespace hot {
 
-/// The one whose last retrieval is longest ago (the authors' lru).
+/// The one that was looked up, or read ahead, longest ago (the authors' lru).
 struct lru {};
 /// The one that came first.
 struct fifo {};
@@ -42,8 +42,8 @@ using hot_rule = std::variant<hot::lru, hot::fifo, hot::decayed>;
 /// most cache_bytes::file. Every layer of every unit has a checksum, kept in RAM.
 ///
 /// Errors, errc::io, leave the cache usable and nothing lost: where writing fails, `begin` does, and can be tried again; where
-/// reading fails, or what is read is not what was written, `attend` does: its step is as it was before, and the layer can be
-/// attended again, or the step left. A unit that cannot be read any more can be erased (the error names its positions); then the
+/// reading fails, or what is read is not what was written, `attend` does, or a `commit` of fewer tokens than the step has, which
+/// attends once more: the step is open as before, and the same can be tried again, or the step left. A unit that cannot be read any more can be erased (the error names its positions); then the
 /// cache goes on without it.
 struct unit_tiers {
   std::size_t hot_bytes =

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <system_error>
@@ -30,14 +31,13 @@
 KVKEEP_NAMESPACE_BEGIN
 namespace detail {
 
-/// A hash of bytes, of which there is a multiple of 32. Every change within 8 aligned bytes changes it; any other does but for
-/// one chance in 2^64. It is no protection against somebody who wants to deceive.
+/// A hash of bytes. Every change within 8 aligned bytes changes it; any other does but for one chance in 2^64. It is no protection against somebody who wants to deceive.
 [[nodiscard]] inline std::uint64_t checksum(std::span<const std::byte> bytes) noexcept {
   constexpr std::uint64_t odd = 0x9E3779B97F4A7C15U;
   std::array<std::uint64_t, 4> lanes{1, 2, 3, 4};  // independent, so that multiplications overlap
-  for (std::size_t i = 0; i + 32 <= bytes.size(); i += 32) {
-    std::array<std::uint64_t, 4> words;
-    std::memcpy(words.data(), bytes.data() + i, sizeof words);
+  for (std::size_t i = 0; i < bytes.size(); i += 32) {
+    std::array<std::uint64_t, 4> words{};
+    std::memcpy(words.data(), bytes.data() + i, (std::min)(sizeof words, bytes.size() - i));
     for (std::size_t j = 0; j < 4; ++j) {
       lanes[j] = (lanes[j] ^ words[j]) * odd;
       lanes[j] ^= lanes[j] >> 29U;
@@ -74,7 +74,11 @@ class spill_file {
 
   /// A new, empty file that only its owner may read and write. Errors: there is something at the path, or no file can be made.
   [[nodiscard]] static result<spill_file> try_make(const std::string& path) {
-    const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
+    spill_file made;
+    std::error_code unknown;  // where the directory is not known, the path stays relative
+    made.path_ = std::filesystem::absolute(path, unknown).string();
+    if (unknown) made.path_ = path;
+    const int file = ::open(made.path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
     if (file < 0) {
       const int why = errno;
       return error{
@@ -83,9 +87,7 @@ class spill_file {
                       "there is nothing yet: every cache makes a file of its own",
                       path, text_of(why))};
     }
-    spill_file made;
     made.file_ = file;
-    made.path_ = path;
     return made;
   }
 
