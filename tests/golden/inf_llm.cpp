@@ -223,16 +223,19 @@ report run_infllm(const json& json_file) {
       }
     }
     cut.check_representatives();
-    const std::size_t frames = file.hot_units * (file.per_head ? file.data.shape.query_heads : 1);
-    const std::size_t blocks = (file.policy.block_size + kvkeep::block_tokens - 1) / kvkeep::block_tokens;
-    const std::size_t bytes =
-        2 * kvkeep::f32::key_block_bytes(file.data.shape.head_dim) * blocks * file.data.shape.kv_heads;
-    run tiered(file, file.policy, counted, {.hot_bytes = frames * bytes, .path = private_path(), .keeps = file.keeps});
-    for (const file_call& call : file.calls) {
-      for (const file_chunk& chunk : call.chunks) {
-        tiered.append(chunk.count);
-        tiered.check_retrieved(chunk);
-        if (!file.per_head) tiered.check_hot(chunk);
+    if (!file.blocks.empty()) {  // there is something to be in a file
+      const std::size_t frames = file.hot_units * (file.per_head ? file.data.shape.query_heads : 1);
+      const std::size_t blocks = (file.policy.block_size + kvkeep::block_tokens - 1) / kvkeep::block_tokens;
+      const std::size_t bytes =
+          2 * kvkeep::f32::key_block_bytes(file.data.shape.head_dim) * blocks * file.data.shape.kv_heads;
+      run tiered(file, file.policy, counted,
+                 {.hot_bytes = frames * bytes, .path = private_path(), .keeps = file.keeps});
+      for (const file_call& call : file.calls) {
+        for (const file_chunk& chunk : call.chunks) {
+          tiered.append(chunk.count);
+          tiered.check_retrieved(chunk);
+          if (!file.per_head) tiered.check_hot(chunk);
+        }
       }
     }
     detail += "; the same cut at execution blocks";
