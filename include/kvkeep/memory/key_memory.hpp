@@ -175,7 +175,7 @@ class key_memory {
       }
       if (filed_rows_[b] == 0xFFFFU) continue;
       for (std::size_t r = 0; r < block_tokens; ++r) {
-        if ((filed_rows_[b] >> r & 1U) != 0) continue;
+        if ((std::uint32_t{filed_rows_[b]} >> r & 1U) != 0) continue;
         for (std::size_t g = 0; g < group; ++g)
           scores_of(g)[b * block_tokens + r] = -std::numeric_limits<float>::infinity();
       }
