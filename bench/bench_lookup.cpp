@@ -2,7 +2,8 @@
 //
 // A row lookup/<who>/units<n> is a lookup of 16 units of n, each of 128 tokens, in one layer of 32 query heads, 8 kv heads,
 // head_dim 128, all heads together. Who: plain, every score in fp32; exact, the library's own; candidates<n>, its lookups that are
-// not exact. A row recall/<who>/units<n> has the model's own heads, and only tells which units are found.
+// not exact. A row recall/<who>/units<n> has the model's own heads, one layer after the other, and only tells which units are found;
+// so does joined/<who>/units<n>, where the heads of all the model's layers are those of one layer.
 //
 //   bench_lookup --vectors=FILE [--json] [Google Benchmark's options]
 //
@@ -42,7 +43,7 @@ constexpr std::size_t unit_size = 128;  // tokens
 constexpr std::size_t queries = 64;     // that are looked up for
 constexpr kvkeep::model_shape shape{1, 32, 8, 128};
 constexpr std::array<std::size_t, 4> lengths{512, 2048, 8192, 32768};  // units
-constexpr std::array<std::size_t, 4> candidates{0, 64, 128, 256};      // 0: exact
+constexpr std::array<std::size_t, 5> candidates{0, 64, 96, 128, 256};  // 0: exact
 
 bool failed = false;
 
@@ -204,28 +205,38 @@ void lookup_row(benchmark::State& state, const unit_vectors& data, std::size_t u
   state.counters["recall"] = recall;
 }
 
-/// Recall of the model's own heads, in the mean of its layers and in the worst of them.
-void recall_row(benchmark::State& state, const unit_vectors& data, std::size_t units, std::size_t candidate_count) {
-  const kvkeep::model_shape own{1, data.heads, data.kv_heads, data.head_dim};
+/// Recall of the model's own heads, in the mean of its layers and in the worst of them; or `joined`, all of them as one layer.
+void recall_row(benchmark::State& state, const unit_vectors& data, std::size_t units, std::size_t candidate_count,
+                bool joined) {
+  const std::size_t together = joined ? data.layers : 1;
+  const std::size_t rounds = data.layers / together;
+  const kvkeep::model_shape own{1, together * data.heads, together * data.kv_heads, data.head_dim};
   const std::size_t length = data.heads * data.head_dim;
   const std::size_t first = data.query_at(units);
   const std::size_t count = std::min(queries, data.queries - std::min(first, data.queries - 1));
   double mean = 0.0;
   double worst = 1.0;
+  std::vector<float> row(together * length);
+  const auto row_of = [&](std::size_t round, const auto& of_layer) {
+    for (std::size_t i = 0; i < together; ++i) std::copy_n(of_layer(round * together + i), length, &row[i * length]);
+    return std::span<const float>(row);
+  };
   for (auto _ : state) {
     const double seconds = timed(1, [&] {
-      for (std::size_t layer = 0; layer < data.layers; ++layer) {
+      for (std::size_t round = 0; round < rounds; ++round) {
         filled_index index(own, units, candidate_count);
-        for (std::size_t u = 0; u < units; ++u) index.put(u, {data.vector(layer, u, 0).data(), length});
+        for (std::size_t u = 0; u < units; ++u) {
+          index.put(u, row_of(round, [&](std::size_t layer) { return data.vector(layer, u, 0).data(); }));
+        }
         double recall = 0.0;
         for (std::size_t i = 0; i < count; ++i) {
-          const std::span<const float> query{data.query(first + i, layer, 0).data(), length};
+          const auto query = row_of(round, [&](std::size_t layer) { return data.query(first + i, layer, 0).data(); });
           const unit_list exact = index.plain(query);
           const unit_list mine = index.look_up(query);
           recall += found_of(exact, mine) / static_cast<double>(count);
           if (candidate_count == 0 && mine != exact) return wrong(state);
         }
-        mean += recall / static_cast<double>(data.layers);
+        mean += recall / static_cast<double>(rounds);
         worst = std::min(worst, recall);
       }
     });
@@ -233,7 +244,7 @@ void recall_row(benchmark::State& state, const unit_vectors& data, std::size_t u
   }
   state.counters["recall"] = mean;
   state.counters["recall_of_worst_layer"] = worst;
-  state.counters["queries"] = static_cast<double>(count * data.layers);
+  state.counters["queries"] = static_cast<double>(count * rounds);
 }
 
 void add_rows(const unit_vectors& data) {
@@ -249,7 +260,10 @@ void add_rows(const unit_vectors& data) {
           [&data, units, c](benchmark::State& s) { lookup_row(s, data, units, c, false); });
     }
     for (const std::size_t c : candidates) {
-      add("recall/" + name_of(c) + size, [&data, units, c](benchmark::State& s) { recall_row(s, data, units, c); });
+      add("recall/" + name_of(c) + size,
+          [&data, units, c](benchmark::State& s) { recall_row(s, data, units, c, false); });
+      add("joined/" + name_of(c) + size,
+          [&data, units, c](benchmark::State& s) { recall_row(s, data, units, c, true); });
     }
   }
 }

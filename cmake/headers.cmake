@@ -54,11 +54,14 @@ set(KVKEEP_HEADERS
     include/kvkeep/memory/block_memory.hpp
     include/kvkeep/memory/block_memory_impl.hpp
     include/kvkeep/memory/byte_shadow.hpp
+    include/kvkeep/memory/directions.hpp
     include/kvkeep/memory/dot_rows.hpp
     include/kvkeep/memory/filed_units.hpp
     include/kvkeep/memory/hot_units.hpp
     include/kvkeep/memory/key_memory.hpp
     include/kvkeep/memory/resident_tokens.hpp
+    include/kvkeep/memory/row_sketch.hpp
+    include/kvkeep/memory/side_by_side.hpp
     include/kvkeep/memory/tiered_units.hpp
     include/kvkeep/memory/unit_index.hpp
     include/kvkeep/memory/unit_mass.hpp

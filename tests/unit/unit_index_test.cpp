@@ -178,23 +178,25 @@ TEST(UnitIndex, LooksUpWhatAPlainScanDoesWhereFewAreLeft) {
 }
 
 TEST(UnitIndex, KnowsOnlyWhatAUnitWasLastRepresentedBy) {
-  const kvkeep::model_shape shape{1, 4, 2, 16};
   constexpr std::size_t units = 600;
-  for (const std::size_t candidates : {0U, 64U}) {
+  for (const auto& [shape, candidates] : {std::pair{kvkeep::model_shape{1, 4, 2, 16}, std::size_t{0}},
+                                          {kvkeep::model_shape{1, 4, 2, 16}, 64},
+                                          {kvkeep::model_shape{1, 32, 2, 16}, 30}}) {
+    const std::size_t length = shape.query_heads * shape.head_dim;
     std::mt19937 random(5);
     filled_index index(shape, 1, units, 1, candidates);
     filled_index fresh(shape, 1, units, 1, candidates);
     std::vector<std::vector<float>> rows;
-    for (std::size_t u = 0; u < units; ++u) rows.push_back(row_of(random, kinds[1], u, 64));
+    for (std::size_t u = 0; u < units; ++u) rows.push_back(row_of(random, kinds[1], u, length));
     // A stream that goes back: once before the units that are learned from are there, over their last, and behind.
-    for (std::size_t u = 0; u < 260; ++u) index.put(0, u, row_of(random, kinds[3], u, 64));
-    for (std::size_t u = 200; u < 500; ++u) index.put(0, u, row_of(random, kinds[8], u, 64));
+    for (std::size_t u = 0; u < 260; ++u) index.put(0, u, row_of(random, kinds[3], u, length));
+    for (std::size_t u = 200; u < 500; ++u) index.put(0, u, row_of(random, kinds[8], u, length));
     for (std::size_t u = 0; u < 400; ++u) index.put(0, u, rows[u]);
-    for (std::size_t u = 390; u < units; ++u) index.put(0, u, row_of(random, kinds[0], u, 64));
+    for (std::size_t u = 390; u < units; ++u) index.put(0, u, row_of(random, kinds[0], u, length));
     for (std::size_t u = 390; u < units; ++u) index.put(0, u, rows[u]);
     for (std::size_t u = 0; u < units; ++u) fresh.put(0, u, rows[u]);
     for (int query = 0; query < 20; ++query) {
-      const std::vector<float> q = row_of(random, kinds[0], 0, 64);
+      const std::vector<float> q = row_of(random, kinds[0], 0, length);
       const unit_list found = index.look_up(0, 0, q, units, 16);
       EXPECT_EQ(found, fresh.look_up(0, 0, q, units, 16));
       if (candidates == 0) EXPECT_EQ(found, index.plain(0, 0, q, units, 16));
@@ -247,19 +249,109 @@ TEST(UnitIndex, FindsMostOfTheBestAmongCandidates) {
   }
 }
 
+// Groups of four heads have dimensions in common: few in each head, many in all.
+TEST(UnitIndex, FindsMostOfTheBestOfManyHeads) {
+  const kvkeep::model_shape shape{2, 32, 8, 40};
+  const std::size_t length = shape.query_heads * shape.head_dim;
+  constexpr std::size_t units = 2500;
+  constexpr std::size_t dimensions = 8;
+  std::mt19937 random(17);
+  std::vector<float> directions(dimensions * length);
+  for (float& x : directions) x = normal(random);
+  filled_index index(shape, 2, units, 1, 80);
+  for (std::size_t u = 0; u < units; ++u) {
+    for (std::size_t layer = 0; layer < 2; ++layer) {
+      std::vector<float> row(length);
+      for (std::size_t c = 0; c < length; ++c) row[c] = 3.0F + 0.05F * normal(random);
+      for (std::size_t part = 0; part < length; part += length / 8) {
+        for (std::size_t d = 0; d < dimensions; ++d) {
+          // Dimensions differ in how much vectors differ along them, and vectors of later units are larger.
+          const float weight = normal(random) / static_cast<float>(1 + d / 2) * (u < 1000 ? 1.0F : 1.5F);
+          for (std::size_t c = part; c < part + length / 8; ++c) row[c] += weight * directions[d * length + c];
+        }
+      }
+      index.put(layer, u, row);
+    }
+  }
+  for (std::size_t u = 0; u < units; u += 5) index.kill(u);
+  for (const std::size_t available : {units, std::size_t{997}}) {
+    std::size_t hits = 0;
+    std::size_t wanted = 0;
+    for (std::size_t query = 0; query < 20; ++query) {
+      const std::vector<float> q = row_of(random, kinds[0], 0, length);
+      const unit_list exact = index.plain(query % 2, 0, q, available, 16);
+      const unit_list found = index.look_up(query % 2, 0, q, available, 16);
+      for (const std::uint32_t u : exact) hits += std::count(found.begin(), found.end(), u) > 0 ? 1U : 0U;
+      wanted += exact.size();
+      EXPECT_TRUE(std::none_of(found.begin(), found.end(), [](std::uint32_t u) { return u % 5 == 0; }));
+    }
+    EXPECT_GE(static_cast<double>(hits), 0.98 * static_cast<double>(wanted)) << available << " units";
+  }
+}
+
+// But for what all have in common and a factor, estimates are the products where vectors lie in few directions.
+TEST(RowSketch, EstimatesProducts) {
+  constexpr std::size_t layers = 2;
+  constexpr std::size_t rows = 2;
+  constexpr std::size_t length = 300;
+  constexpr std::size_t units = 1001;
+  constexpr std::size_t dimensions = 30;
+  std::mt19937 random(23);
+  kvkeep::detail::row_sketch sketch;
+  kvkeep::detail::arena measured;
+  sketch.lay_out(measured, layers, units, rows, length);
+  kvkeep::detail::arena memory(measured.used());
+  sketch.lay_out(memory, layers, units, rows, length);
+  for (std::size_t layer = 0; layer < layers; ++layer) {
+    std::vector<float> directions(rows * dimensions * length);
+    for (float& x : directions) x = normal(random);
+    std::vector<float> vectors(units * rows * length);
+    for (std::size_t i = 0; i < units * rows; ++i) {
+      float* const vector = vectors.data() + i * length;
+      for (std::size_t c = 0; c < length; ++c) vector[c] = 5.0F + 0.01F * normal(random);
+      for (std::size_t d = 0; d < dimensions; ++d) {
+        const float weight = normal(random) / static_cast<float>(1 + d) * (i < 600 ? 1.0F : 3.0F);
+        for (std::size_t c = 0; c < length; ++c)
+          vector[c] += weight * directions[(i % rows * dimensions + d) * length + c];
+      }
+    }
+    sketch.learn(layer, vectors.data());
+    for (std::size_t u = 0; u < units; ++u) sketch.encode(layer, u, vectors.data() + u * rows * length);
+    for (std::size_t row = 0; row < rows; ++row) {
+      const std::vector<float> query = row_of(random, kinds[0], 0, length);
+      ASSERT_TRUE(sketch.ask(layer, row, query.data()));
+      std::vector<float> estimates(units);
+      sketch.estimate(layer, row, units, estimates.data());
+      double e = 0.0, p = 0.0, ee = 0.0, pp = 0.0, ep = 0.0;
+      for (std::size_t u = 0; u < units; ++u) {
+        const double x = static_cast<double>(estimates[u]);
+        const double y = static_cast<double>(
+            kvkeep::detail::dot_rows(query.data(), vectors.data() + (u * rows + row) * length, length));
+        e += x / units, p += y / units, ee += x * x / units, pp += y * y / units, ep += x * y / units;
+      }
+      EXPECT_GT((ep - e * p) / std::sqrt((ee - e * e) * (pp - p * p)), 0.999) << "layer " << layer << ", row " << row;
+    }
+    std::vector<float> query(length, 1.0F);
+    query[17] = std::numeric_limits<float>::infinity();
+    EXPECT_FALSE(sketch.ask(layer, 0, query.data()));
+  }
+}
+
 TEST(UnitIndex, SurvivesAnyVectorsWithCandidates) {
-  const kvkeep::model_shape shape{1, 4, 2, 16};
-  for (const data_kind& kind : kinds) {
-    std::mt19937 random(13);
-    filled_index index(shape, 1, 500, 2, 30);
-    for (std::size_t u = 0; u < 500; ++u) index.put(0, u, row_of(random, kind, u, 64));
-    for (int query = 0; query < 4; ++query) {
-      const std::vector<float> q = row_of(random, query % 2 == 0 ? kind : kinds[0], 0, 64);
-      unit_list found = index.look_up(0, 1, q, 500, 16);
-      std::sort(found.begin(), found.end());
-      EXPECT_EQ(found.size(), 16U) << kind.name;
-      EXPECT_EQ(std::adjacent_find(found.begin(), found.end()), found.end()) << kind.name;
-      EXPECT_LT(found.back(), 500U) << kind.name;
+  for (const kvkeep::model_shape shape : {kvkeep::model_shape{1, 4, 2, 16}, {1, 64, 2, 16}}) {
+    const std::size_t length = shape.query_heads * shape.head_dim;
+    for (const data_kind& kind : kinds) {
+      std::mt19937 random(13);
+      filled_index index(shape, 1, 500, 2, 30);
+      for (std::size_t u = 0; u < 500; ++u) index.put(0, u, row_of(random, kind, u, length));
+      for (int query = 0; query < 4; ++query) {
+        const std::vector<float> q = row_of(random, query % 2 == 0 ? kind : kinds[0], 0, length);
+        unit_list found = index.look_up(0, 1, q, 500, 16);
+        std::sort(found.begin(), found.end());
+        EXPECT_EQ(found.size(), 16U) << kind.name;
+        EXPECT_EQ(std::adjacent_find(found.begin(), found.end()), found.end()) << kind.name;
+        EXPECT_LT(found.back(), 500U) << kind.name;
+      }
     }
   }
 }
@@ -272,6 +364,11 @@ TEST(UnitIndex, TakesNoMemoryForShortCutsThatCannotAct) {
   EXPECT_LT(bytes(256, 0), 256 * (64 * 4 + 64));
   EXPECT_GT(bytes(257, 0), 257 * (64 * 4 + 64));
   EXPECT_GT(bytes(1000, 40), bytes(1000, 0));
+  // The coarse scan of long vectors: where it would leave no fewer than there are, there is none.
+  const kvkeep::model_shape many{1, 64, 8, 16};
+  const std::size_t all = filled_index(many, 1, 400, 1, 50).bytes();
+  const std::size_t some = filled_index(many, 1, 400, 1, 49).bytes();
+  EXPECT_GT(some, all + 400 * 128);
 }
 
 }  // namespace

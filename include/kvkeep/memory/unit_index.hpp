@@ -5,8 +5,9 @@
 // be among the best. That reads 9/32 of the vectors' bytes, and some vectors; where the bounds leave many, as among vectors that
 // are all alike, it reads more, up to all of them.
 //
-// With candidates a lookup is not exact: estimates from half bytes choose so many units, of which the best are taken by their
-// fp32 scores. It misses a unit whose estimate was worse than those of so many others.
+// With candidates a lookup is not exact. Estimates get better and fewer: where vectors are long, of all units from 128 bytes each;
+// of the best of those, a sixteenth or 8 times the candidates, from half bytes; of the best of these, as many as there are
+// candidates, the fp32 scores. It misses a unit whose estimate was worse than those of so many others.
 #ifndef KVKEEP_MEMORY_UNIT_INDEX_HPP
 #define KVKEEP_MEMORY_UNIT_INDEX_HPP
 
@@ -22,6 +23,7 @@
 #include "kvkeep/detail/simd.hpp"
 #include "kvkeep/memory/byte_shadow.hpp"
 #include "kvkeep/memory/dot_rows.hpp"
+#include "kvkeep/memory/row_sketch.hpp"
 #include "kvkeep/memory/vector_sketch.hpp"
 #include "kvkeep/policy/select/retrieve_blocks.hpp"
 
@@ -49,6 +51,8 @@ class unit_index {
     sketched_ = units > learned && candidates > 0;
     shadowed_ = units > learned && candidates == 0 && heads_ * dim_ / choosers <= byte_shadow::longest;
     if (sketched_) sketch_.lay_out(memory, shape, layers, units, choosers);
+    coarse_ = sketched_ && sketch_.components() >= 3 * row_sketch::parts && closer_look(units) < units;
+    if (coarse_) rows_.lay_out(memory, layers, units, choosers, heads_ * dim_ / choosers);
     if (shadowed_) {
       shadow_.lay_out(memory, layers, units, choosers, heads_ * dim_ / choosers);
       upper_ = memory.take<float>(units);
@@ -115,7 +119,7 @@ class unit_index {
     std::size_t left = available;  // that may be among the best
     if (available > (std::max)(learned, count)) {
       if (sketched_ && candidates_ < available && sketch_.ask(layer, chooser, query)) {
-        left = keep_candidates(layer, chooser, available, live);
+        left = keep_candidates(layer, chooser, query, available, live);
       } else if (shadowed_ && shadow_.ask(layer, chooser, query)) {
         left = keep_possible(layer, chooser, available, count, live);
       }
@@ -137,20 +141,43 @@ class unit_index {
     if (unit + 1 < learned) return;
     if (unit + 1 == learned && shadowed_) shadow_.learn(layer, all, learned);
     if (unit + 1 == learned && sketched_) sketch_.learn(layer, all, learned);
+    if (unit + 1 == learned && coarse_) rows_.learn(layer, all);
     for (std::size_t u = unit + 1 == learned ? 0 : unit; u <= unit; ++u) {
       if (shadowed_) shadow_.encode(layer, u, all + u * heads_ * dim_);
       if (sketched_) sketch_.encode(layer, u, all + u * heads_ * dim_);
+      if (coarse_) rows_.encode(layer, u, all + u * heads_ * dim_);
     }
   }
 
+  /// Units whose half bytes are read, of so many.
+  [[nodiscard]] std::size_t closer_look(std::size_t available) const noexcept {
+    return (std::max)(8 * candidates_, available / 16);
+  }
   /// Fills list_ with the units of the best estimates, the older first; how many.
   template <class Live>
-  std::size_t keep_candidates(std::size_t layer, std::size_t chooser, std::size_t available, const Live& live) {
-    sketch_.estimate(layer, chooser, available, scores_.data());
-    for (std::size_t unit = 0; unit < available; ++unit) {
-      if (!live(unit)) scores_[unit] = std::numeric_limits<float>::lowest();
+  std::size_t keep_candidates(std::size_t layer, std::size_t chooser, const float* query, std::size_t available,
+                              const Live& live) {
+    const auto forget_dead = [&](std::size_t count, const auto& unit_of) {
+      for (std::size_t i = 0; i < count; ++i) {
+        if (!live(unit_of(i))) scores_[i] = std::numeric_limits<float>::lowest();
+      }
+    };
+    const auto itself = [](std::size_t i) { return i; };
+    const auto listed = [&](std::size_t i) -> std::size_t { return list_[i]; };
+    const std::size_t closer = closer_look(available);
+    if (!coarse_ || closer >= available || !rows_.ask(layer, chooser, query)) {
+      sketch_.estimate(layer, chooser, available, itself, scores_.data());
+      forget_dead(available, itself);
+      return (*try_top_k(scores_.first(available), candidates_, list_, scratch_)).size();
     }
-    return (*try_top_k(scores_.first(available), candidates_, list_, scratch_)).size();
+    rows_.estimate(layer, chooser, available, scores_.data());
+    forget_dead(available, itself);
+    static_cast<void>(*try_top_k(scores_.first(available), closer, list_, scratch_));
+    sketch_.estimate(layer, chooser, closer, listed, scores_.data());
+    forget_dead(closer, listed);
+    const std::span<std::uint32_t> kept = *try_top_k(scores_.first(closer), candidates_, best_, scratch_);
+    for (std::size_t i = 0; i < kept.size(); ++i) list_[i] = list_[kept[i]];  // never behind i: they ascend
+    return kept.size();
   }
 
   /// Fills list_ with the units that may be among the best `count`, the older first; how many.
@@ -200,6 +227,7 @@ class unit_index {
   std::size_t candidates_ = 0;
   bool shadowed_ = false;             // lookups are exact, and there may be more units than are learned from
   bool sketched_ = false;             // lookups are not exact
+  bool coarse_ = false;               // and vectors are long
   std::span<float> vectors_;          // [layers][units][query_heads][head_dim]
   std::span<std::uint32_t> offsets_;  // [layers][units][query_heads][representatives]
   std::span<std::uint32_t> counts_;   // [layers][units][query_heads]: representatives there are
@@ -210,6 +238,7 @@ class unit_index {
   std::span<std::uint32_t> scratch_;
   byte_shadow shadow_;
   vector_sketch sketch_;
+  row_sketch rows_;
 };
 
 }  // namespace detail

@@ -18,6 +18,8 @@
 #include "kvkeep/core/types.hpp"
 #include "kvkeep/detail/simd.hpp"
 #include "kvkeep/memory/byte_shadow.hpp"
+#include "kvkeep/memory/directions.hpp"
+#include "kvkeep/memory/side_by_side.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
 namespace detail {
@@ -48,6 +50,8 @@ class vector_sketch {
     second_ = memory.take<std::int8_t>(stride_);
     offsets_ = memory.take<float>(lanes);
   }
+  /// Components that are stored of a vector.
+  [[nodiscard]] std::size_t components() const noexcept { return shape_.query_heads / rows_ * parts_; }
 
   /// Learns centre and directions of a layer from the first vectors, [count][query_heads][head_dim]. What was encoded before must
   /// be encoded again.
@@ -76,7 +80,7 @@ class vector_sketch {
             add_scaled(&moments_[a * dim], from_centre_[a], from_centre_.data(), dim);
         });
       }
-      find_directions();
+      main_directions(moments_, dim, parts_, basis_.first(parts_ * dim), basis_.subspan(parts_ * dim));
       float* const to = directions_.data() + (layer * shape_.kv_heads + kv) * dim * parts_;
       for (std::size_t c = 0; c < dim; ++c) {
         for (std::size_t p = 0; p < parts_; ++p) to[c * parts_ + p] = basis_[p * dim + c];
@@ -154,41 +158,45 @@ class vector_sketch {
     return true;
   }
 
-  /// Estimates of the products of the query with the vectors of the first `count` units: less the same for all, and times a
-  /// factor that is the same for all, so that only their order says something.
-  void estimate(std::size_t layer, std::size_t row, std::size_t count, float* out) const noexcept {
-    constexpr std::size_t together = 4;  // stretches of units, which are read side by side
+  /// Estimates of the products of the query with the vectors of the units unit_of(0) .. unit_of(count - 1): less the same for all,
+  /// and times a factor that is the same for all, so that only their order says something.
+  template <class UnitOf>
+  void estimate(std::size_t layer, std::size_t row, std::size_t count, const UnitOf& unit_of,
+                float* out) const noexcept {
     const std::size_t base = (layer * rows_ + row) * units_;
-    const std::size_t stretch = (count + together - 1) / together;
-    for (std::size_t i = 0; i < stretch; ++i) {
-      const std::uint8_t* mine[together];
-      const float* scales[together];
-      for (std::size_t j = 0; j < together; ++j) {
-        const std::size_t at = base + (std::min)(j * stretch + i, count - 1);
-        mine[j] = codes_.data() + at * stride_;
-        scales[j] = scales_.data() + at * lanes;
+    const std::size_t ahead = (std::max)(std::size_t{2048} / stride_, std::size_t{1});  // that are asked for early
+    side_by_side(count, [&](const stretch_places& at) {
+      const std::uint8_t* mine[stretches];
+      const std::uint8_t* next[stretches];
+      const float* scales[stretches];
+      for (std::size_t j = 0; j < stretches; ++j) {
+        mine[j] = codes_.data() + (base + unit_of(at[j])) * stride_;
+        scales[j] = scales_.data() + (base + unit_of(at[j])) * lanes;
+        const std::size_t later = base + unit_of((std::min)(at[j] + ahead, count - 1));
+        next[j] = codes_.data() + later * stride_;
+        prefetch(scales_.data() + later * lanes);
       }
-      vec_int sums[together][parallel] = {};
+      vec_int sums[stretches][parallel] = {};
       for (std::size_t line = 0; line < stride_; line += row_padding) {
-        for (std::size_t j = 0; j < together; ++j) prefetch(mine[j] + line + ahead);
+        for (std::size_t j = 0; j < stretches; ++j) prefetch(next[j] + line);
         for (std::size_t v = 0; v < parallel; ++v) {
           const auto a = load<vec_int>(first_.data() + line + v * sizeof(vec_int));
           const auto b = load<vec_int>(second_.data() + line + v * sizeof(vec_int));
-          for (std::size_t j = 0; j < together; ++j) {
+          for (std::size_t j = 0; j < stretches; ++j) {
             const auto codes = load<vec_bits>(mine[j] + line + v * sizeof(vec_int));
             sums[j][v] = dot_bytes(sums[j][v], std::bit_cast<vec_int>(codes & 0x0F0F0F0FU), a);
             sums[j][v] = dot_bytes(sums[j][v], std::bit_cast<vec_int>(codes >> 4 & 0x0F0F0F0FU), b);
           }
         }
       }
-      for (std::size_t j = 0; j < together; ++j) {
+      for (std::size_t j = 0; j < stretches; ++j) {
         vec sum{};
         for (std::size_t v = 0; v < parallel; ++v) {
           sum += load(scales[j] + v * vec_width) * (to_float(sums[j][v]) - load(offsets_.data() + v * vec_width));
         }
-        out[(std::min)(j * stretch + i, count - 1)] = sum_of(sum);
+        out[at[j]] = sum_of(sum);
       }
-    }
+    });
   }
 
  private:
@@ -196,16 +204,9 @@ class vector_sketch {
   static constexpr std::size_t lanes = row_padding / 4;
   static constexpr std::size_t parallel = lanes / vec_width;
 
-  static constexpr std::size_t ahead = 2048;  // bytes of a stretch that are asked for before they are needed
-
   [[nodiscard]] std::span<float> centre_of(std::size_t layer) const noexcept {
     const std::size_t length = shape_.query_heads * shape_.head_dim;
     return centre_.subspan(layer * length, length);
-  }
-  static void add_scaled(float* to, float factor, const float* from, std::size_t count) noexcept {
-    std::size_t i = 0;
-    for (; i + vec_width <= count; i += vec_width) store(to + i, load(to + i) + factor * load(from + i));
-    for (; i < count; ++i) to[i] += factor * from[i];
   }
   /// Components of a lane, 8 a line.
   [[nodiscard]] std::size_t of_lane() const noexcept { return stride_ / row_padding * 8; }
@@ -269,47 +270,6 @@ class vector_sketch {
       }
       for (std::size_t v = 0; v < vectors; ++v) store(out + p + v * vec_width, sums[v]);
     }
-  }
-  /// Fills the first half of basis_ with directions along which moments_ are about largest, each of length 1 and at right angles
-  /// to the others, or 0. Multiplies some directions by the moments a few times; more would be more exact, to no use.
-  void find_directions() noexcept {
-    const std::size_t dim = shape_.head_dim;
-    const std::span<float> now = basis_.first(parts_ * dim);
-    const std::span<float> next = basis_.subspan(parts_ * dim);
-    float most = 1e-30F;
-    for (const float x : moments_) most = (std::max)(most, std::abs(x));
-    for (float& x : moments_) x /= most;
-    std::uint32_t random = 1;
-    for (float& x : now) {
-      random = random * 1664525U + 1013904223U;
-      x = static_cast<float>(random >> 8) * 0x1p-24F - 0.5F;
-    }
-    for (std::size_t round = 0; round < 6; ++round) {
-      std::fill(next.begin(), next.end(), 0.0F);
-      for (std::size_t p = 0; p < parts_; ++p) {
-        for (std::size_t c = 0; c < dim; ++c) add_scaled(&next[p * dim], now[p * dim + c], &moments_[c * dim], dim);
-      }
-      for (std::size_t p = 0; p < parts_; ++p) straighten(next, p);
-      std::copy(next.begin(), next.end(), now.begin());
-    }
-  }
-  /// Makes direction p of length 1 and at right angles to those before it.
-  void straighten(std::span<float> basis, std::size_t p) const noexcept {
-    const std::size_t dim = shape_.head_dim;
-    float* const mine = basis.data() + p * dim;
-    const auto product = [&](const float* other) {
-      float sum = 0.0F;
-      for (std::size_t c = 0; c < dim; ++c) sum += mine[c] * other[c];
-      return sum;
-    };
-    const float before = product(mine);
-    for (int twice = 0; twice < 2; ++twice) {
-      for (std::size_t i = 0; i < p; ++i)
-        add_scaled(mine, -product(basis.data() + i * dim), basis.data() + i * dim, dim);
-    }
-    const float left = product(mine);
-    const float factor = left > 1e-10F * before && left > 1e-30F ? 1.0F / std::sqrt(left) : 0.0F;
-    for (std::size_t c = 0; c < dim; ++c) mine[c] *= factor;
   }
 
   model_shape shape_{};
