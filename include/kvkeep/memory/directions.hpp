@@ -19,9 +19,9 @@ namespace detail {
 
 /// to += factor * from, [count].
 inline void add_scaled(float* to, float factor, const float* from, std::size_t count) noexcept {
-  std::size_t i = 0;
-  for (; i + vec_width <= count; i += vec_width) store(to + i, load(to + i) + factor * load(from + i));
-  for (; i < count; ++i) to[i] += factor * from[i];
+  const std::size_t whole = count / vec_width * vec_width;
+  for (std::size_t i = 0; i < whole; i += vec_width) store(to + i, load(to + i) + factor * load(from + i));
+  for (std::size_t i = whole; i < count; ++i) to[i] += factor * from[i];
 }
 
 /// Makes row p of `rows`, [p + 1 or more][length], of length 1 and at right angles to those before it; 0 where nothing is left.
