@@ -10,11 +10,13 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <optional>
 
 #include "../support/allocations.hpp"
+#include "../support/replaced_file.hpp"
 #include "../support/rows.hpp"
 #include "../support/temporary.hpp"
 #include "kvkeep/core/background_thread.hpp"
@@ -522,6 +524,188 @@ TEST(UnitTiers, AFullDiskFailsBeginAndNothingIsLost) {
     expect_the_same(ours, theirs, 11, 150, true);
     if (HasFatalFailure()) return;
   }
+}
+
+/// Expects an error of the system's about a file, and that the caller is told which file and what the system said.
+void expect_io(const kvkeep::error& e, std::string_view doing, const std::string& path, std::string_view text) {
+  EXPECT_EQ(e.code(), kvkeep::errc::io);
+  EXPECT_EQ(e.argument(), "path");
+  EXPECT_NE(e.message().find(doing), std::string::npos) << e.message();
+  EXPECT_NE(e.message().find(fmt::format("'{}': {}", path, text)), std::string::npos) << e.message();
+}
+
+/// Runs tasks at once, so that a test knows when.
+struct prompt_executor {
+  void submit(kvkeep::background_task task) { task(); }
+};
+
+// ENOSPC of the system: begin fails again and again, reads go on, and with room again the stream goes on as if nothing had been.
+TEST(UnitTiers, NoSpaceLeftFailsBeginUntilThereIsSpace) {
+  prompt_executor io;
+  for (const bool background : {false, true}) {
+    SCOPED_TRACE(background);
+    const temporary_directory place;
+    const std::string path = place.at("kv");
+    const std::size_t open_before = open_files();
+    {
+      unit_tiers tiers{.hot_bytes = frames(2), .path = path};
+      if (background) tiers.background = io;
+      auto ours = make(policy, tiers);
+      auto theirs = make(policy, {});
+      for (int i = 0; i < 3; ++i) {
+        feed(ours, shape, 40);
+        feed(theirs, shape, 40);
+      }
+      const std::uintmax_t written = fs::file_size(path);
+      EXPECT_GT(written, 0U);
+      std::optional<full_disk> full;
+      full.emplace(path);
+      std::size_t steps = 0;
+      for (; steps < 120; ++steps) {
+        const position next = ours.next_position();
+        auto step = ours.try_begin(1);
+        if (!step) break;
+        full.reset();  // what was filed before can be read
+        attend_all(*step, shape, next);
+        full.emplace(path);
+        step->commit();
+        feed(theirs, shape, 1);
+      }
+      ASSERT_LT(steps, 120U);
+      for (int again = 0; again < 3; ++again) {
+        const auto failed = ours.try_begin(1);
+        ASSERT_FALSE(failed);
+        expect_io(failed.error(), "writing", path, "No space left on device");
+      }
+      EXPECT_EQ(ours.next_position(), theirs.next_position());
+      EXPECT_EQ(ours.held(), theirs.held());
+      const auto cleared = ours.try_clear();
+      ASSERT_FALSE(cleared) << "what cannot be emptied";
+      EXPECT_EQ(cleared.error().code(), kvkeep::errc::io);
+      EXPECT_NE(cleared.error().message().find(path), std::string::npos) << cleared.error().message();
+      EXPECT_EQ(ours.held(), theirs.held());
+      full.reset();
+      expect_the_same(ours, theirs, 23, 150, true);
+      if (HasFatalFailure()) return;
+      EXPECT_GT(fs::file_size(path), written);
+    }
+    EXPECT_FALSE(fs::exists(path));
+    EXPECT_EQ(open_files(), open_before);
+  }
+}
+
+/// Feeds two caches 200 tokens.
+template <class Cache>
+void feed_both(Cache& ours, Cache& theirs) {
+  for (int i = 0; i < 5; ++i) {
+    feed(ours, shape, 40);
+    feed(theirs, shape, 40);
+  }
+}
+
+/// Attends a layer of an open step of single tokens.
+template <class Step>
+kvkeep::result<void> attend_one(Step& step, std::size_t layer, layer_rows& rows) {
+  return step.try_attend(layer, view(std::as_const(rows.q), 1, 4, 8), view(std::as_const(rows.k), 1, 2, 8),
+                         view(std::as_const(rows.v), 1, 2, 8), view(rows.out, 1, 4, 8));
+}
+
+// EIO of the system: attend fails, and the layer can be attended again, or the step left and begun anew.
+TEST(UnitTiers, AReadThatFailsCanBeTriedAgain) {
+  kvkeep::background_thread io;
+  for (const bool background : {false, true}) {
+    SCOPED_TRACE(background);
+    const temporary_directory place;
+    const std::string path = place.at("kv");
+    const std::size_t open_before = open_files();
+    std::size_t failures = 0;
+    {
+      unit_tiers tiers{.hot_bytes = frames(background ? 4 : 2), .path = path};
+      if (background) {
+        tiers.background = io;
+        tiers.read_ahead = 2;
+      }
+      auto ours = make(policy, tiers);
+      auto theirs = make(policy, {});
+      feed_both(ours, theirs);
+      // One token, of which no layer can be read at first; nothing, if the step is left for that.
+      const auto feed_once = [&](bool leaves) {
+        const position next = ours.next_position();
+        std::vector<std::vector<float>> out;
+        auto step = ours.begin(1);
+        for (std::size_t l = 0; l < shape.layers; ++l) {
+          layer_rows rows = rows_of(shape, l, next, 1);
+          std::optional<broken_disk> broken(path);
+          const auto ok = attend_one(step, l, rows);
+          broken.reset();
+          if (!ok) {
+            ++failures;
+            expect_io(ok.error(), "reading", path, "Input/output error");
+            EXPECT_TRUE(step.open());
+            EXPECT_FALSE(step.try_commit()) << "a layer is missing";
+            if (leaves) return std::vector<std::vector<float>>{};
+            EXPECT_TRUE(attend_one(step, l, rows));
+          }
+          out.push_back(rows.out);
+        }
+        step.commit();
+        return out;
+      };
+      for (int t = 0; t < 60; ++t) {
+        auto out = feed_once(t % 2 == 0);
+        if (out.empty()) out = feed_once(false);
+        const auto expected = feed(theirs, shape, 1);
+        for (std::size_t l = 0; l < shape.layers; ++l) ASSERT_LT(max_difference(out[l], expected[l]), 1e-5);
+      }
+      EXPECT_GT(failures, 2U);
+      EXPECT_EQ(ours.held(), theirs.held());
+      expect_the_same(ours, theirs, 31, 100, true);
+      if (HasFatalFailure()) return;
+    }
+    EXPECT_FALSE(fs::exists(path));
+    EXPECT_EQ(open_files(), open_before);
+  }
+}
+
+// EIO for good: the units that the errors name are erased one by one, until what is left is in RAM.
+TEST(UnitTiers, UnitsThatCannotBeReadAnyMoreCanBeErased) {
+  const temporary_directory place;
+  auto ours = make(policy, {.hot_bytes = frames(4), .path = place.at("kv")});
+  auto theirs = make(policy, {});
+  feed_both(ours, theirs);
+  const position next = ours.next_position();
+  std::vector<std::vector<float>> out;
+  std::size_t erased = 0;
+  while (out.size() < shape.layers) {
+    ASSERT_LT(erased, stream / policy.block_size);
+    out.clear();
+    std::string why;
+    {
+      auto step = ours.begin(1);
+      const broken_disk broken(place.at("kv"));
+      for (std::size_t l = 0; l < shape.layers && why.empty(); ++l) {
+        layer_rows rows = rows_of(shape, l, next, 1);
+        if (const auto ok = attend_one(step, l, rows); !ok) why = ok.error().message();
+        if (why.empty()) out.push_back(rows.out);
+      }
+      if (why.empty()) step.commit();
+    }
+    if (why.empty()) break;
+    const std::size_t at = why.find("(positions ");
+    ASSERT_NE(at, std::string::npos) << why;
+    long long first = -1;
+    long long last = -1;
+    ASSERT_EQ(std::sscanf(why.c_str() + at, "(positions %lld .. %lld, layer", &first, &last), 2) << why;
+    EXPECT_EQ((first - 3) % 5, 0) << "where a unit begins";
+    EXPECT_EQ(last - first, 4);
+    ours.erase(first, last + 1);
+    theirs.erase(first, last + 1);
+    ++erased;
+  }
+  EXPECT_GT(erased, 0U);
+  const auto expected = feed(theirs, shape, 1);
+  for (std::size_t l = 0; l < shape.layers; ++l) EXPECT_LT(max_difference(out[l], expected[l]), 1e-5);
+  expect_the_same(ours, theirs, 37, 100, true);
 }
 
 /// Overwrites or cuts a file that has all units of a cache which was fed 200 tokens, and feeds on.
