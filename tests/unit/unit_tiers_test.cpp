@@ -41,6 +41,9 @@ std::size_t frames(std::size_t units, const kvkeep::model_shape& of = shape) {
   return units * of.layers * of.kv_heads * 2 * kvkeep::f32::key_block_bytes(of.head_dim);
 }
 
+/// Bytes of a unit in the file, in every layer: all kv heads have 5 tokens each in one block of 16 rows.
+constexpr std::size_t filed_bytes = shape.layers * 2 * kvkeep::f32::key_block_bytes(shape.head_dim);
+
 template <class Policy>
 auto make(const Policy& of, const unit_tiers& tiers, std::size_t max_step = 40) {
   return kvkeep::make_cache(shape, of,
@@ -335,12 +338,149 @@ TEST(UnitTiers, SaysItsBytesBefore) {
   const auto cache = kvkeep::make_cache(shape, policy, options);
   EXPECT_GE(promised.total + 1024, bytes_allocated() - before) << "the path is on the heap too";
   EXPECT_EQ(cache.bytes().total, promised.total);
-  EXPECT_EQ(promised.file, (stream - 3 - 12) / 5 * frames(1));
+  EXPECT_EQ(promised.file, (stream - 3 - 12) / 5 * filed_bytes);
   EXPECT_GT(promised.staging, 0U);
   const kvkeep::cache_bytes in_ram = kvkeep::cache_bytes_of(shape, policy, {.positions = rotary, .max_step = 40});
   EXPECT_LT(promised.keys, in_ram.keys);
   EXPECT_EQ(in_ram.file, 0U);
   EXPECT_EQ(in_ram.staging, 0U);
+}
+
+/// Runs tasks at once, so that a test knows when.
+struct prompt_executor {
+  void submit(kvkeep::background_task task) { task(); }
+};
+
+/// A unit and its records.
+struct small_unit {
+  std::size_t tokens;
+  std::size_t kv_heads;
+  std::size_t blocks;  // of 16 rows, of a layer's record
+};
+const small_unit small_units[] = {{8, 3, 2}, {4, 8, 2}, {1, 1, 1}, {5, 2, 1}, {16, 2, 2}, {17, 3, 4}, {40, 2, 5}};
+
+/// A policy with such units that represents by dot products, and forgets nothing.
+inf_llm of_unit(const small_unit& unit) {
+  return {.sinks = 3,
+          .window = 12,
+          .block_size = unit.tokens,
+          .count = 2,
+          .representatives = 1,
+          .max_tokens = 3 + 12 + 8 * unit.tokens};
+}
+
+/// Expects the records of units, and that the bytes are told before.
+template <class Key, class Value>
+void expect_records(const small_unit& unit, const kvkeep::cold_codec& cold) {
+  SCOPED_TRACE(fmt::format("{} and {}{}, {} tokens of {} kv heads", Key::name, Value::name, cold ? " to int8" : "",
+                           unit.tokens, unit.kv_heads));
+  using file_key = kvkeep::int8;
+  const temporary_directory place;
+  prompt_executor io;
+  const kvkeep::model_shape wide{2, 2 * unit.kv_heads, unit.kv_heads, 32};
+  const inf_llm mine = of_unit(unit);
+  const kvkeep::cache_options options{
+      .positions = rotary,
+      .max_step = 10,
+      .tiers = {.hot_bytes = std::size_t{1} << 30U, .path = place.at("kv"), .cold = cold, .background = io}};
+  const std::size_t key_block = cold ? file_key::key_block_bytes(32) : Key::key_block_bytes(32);
+  const std::size_t value_block = cold ? file_key::value_block_bytes(32) : Value::value_block_bytes(32);
+  const std::size_t record = unit.blocks * (key_block + value_block);
+  const kvkeep::cache_bytes promised = kvkeep::cache_bytes_of<Key, Value>(wide, mine, options);
+  EXPECT_EQ(promised.file, 8 * 2 * record);
+  const auto lines = [](std::size_t bytes) { return (bytes + 63) / 64 * 64; };
+  EXPECT_EQ(promised.staging, lines(2 * (10 / unit.tokens + 1) * 2 * record) + lines(record));
+  auto ours = kvkeep::make_cache<Key, Value>(wide, mine, options);
+  EXPECT_EQ(ours.bytes().staging, promised.staging);
+  EXPECT_EQ(ours.bytes().file, promised.file);
+  while (static_cast<std::size_t>(ours.next_position()) < mine.max_tokens) feed(ours, wide, 1);
+  const std::size_t units = fs::file_size(place.at("kv")) / (2 * record);
+  EXPECT_EQ(fs::file_size(place.at("kv")), units * 2 * record);
+  ASSERT_GE(units, 7U);
+  std::vector<std::byte> bytes(units * 2 * record);
+  std::ifstream file(place.at("kv"), std::ios::binary);
+  file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  std::vector<std::byte> block(std::max(Key::key_block_bytes(32), Value::value_block_bytes(32)));
+  std::vector<std::byte> cold_block(std::max(key_block, value_block));
+  std::vector<float> was(32);
+  std::vector<float> wanted(32);
+  for (std::size_t u = 0; u < units; ++u) {
+    for (std::size_t l = 0; l < 2; ++l) {
+      const std::byte* const keys = bytes.data() + (u * 2 + l) * record;
+      const std::byte* const values = keys + unit.blocks * key_block;
+      const auto first = static_cast<position>(3 + u * unit.tokens);
+      const layer_rows rows = rows_of(wide, l, first, unit.tokens);
+      for (std::size_t h = 0; h < unit.kv_heads; ++h) {
+        for (std::size_t t = 0; t < unit.tokens; ++t) {
+          const std::size_t row = h * unit.tokens + t;
+          const std::size_t at = (t * unit.kv_heads + h) * 32;
+          Key::write_key(block.data(), 0, {rows.k.data() + at, 32});
+          Key::read_key(block.data(), 0, wanted);
+          if (cold) {
+            file_key::write_key(cold_block.data(), 0, wanted);
+            file_key::read_key(cold_block.data(), 0, wanted);
+            file_key::read_key(keys + row / 16 * key_block, row % 16, was);
+          } else {
+            Key::read_key(keys + row / 16 * key_block, row % 16, was);
+          }
+          ASSERT_EQ(was, wanted) << "key of unit " << u << ", layer " << l << ", kv head " << h << ", token " << t;
+          Value::write_value(block.data(), 0, {rows.v.data() + at, 32});
+          Value::read_value(block.data(), 0, wanted);
+          if (cold) {
+            file_key::write_value(cold_block.data(), 0, wanted);
+            file_key::read_value(cold_block.data(), 0, wanted);
+            file_key::read_value(values + row / 16 * value_block, row % 16, was);
+          } else {
+            Value::read_value(values + row / 16 * value_block, row % 16, was);
+          }
+          ASSERT_EQ(was, wanted) << "value of unit " << u << ", layer " << l << ", kv head " << h << ", token " << t;
+        }
+      }
+    }
+  }
+}
+
+TEST(UnitTiers, SmallUnitsShareTheBlocksOfTheirRecord) {
+  for (const small_unit& unit : small_units) {
+    expect_records<kvkeep::f32, kvkeep::f32>(unit, {});
+    expect_records<kvkeep::f16, kvkeep::bf16>(unit, {});
+    expect_records<kvkeep::bf16, kvkeep::f16>(unit, {});
+    expect_records<kvkeep::int8, kvkeep::int4>(unit, {});
+    expect_records<kvkeep::int4, kvkeep::int8>(unit, {});
+    expect_records<kvkeep::f32, kvkeep::f16>(unit, kvkeep::cold_codec::of<kvkeep::int8>());
+    if (HasFatalFailure()) return;
+  }
+}
+
+/// Expects that what a cache reads from records is what it filed.
+template <class Codec>
+void expect_read_back(const small_unit& unit) {
+  SCOPED_TRACE(fmt::format("{}, {} tokens of {} kv heads", Codec::name, unit.tokens, unit.kv_heads));
+  const temporary_directory place;
+  const kvkeep::model_shape wide{2, 2 * unit.kv_heads, unit.kv_heads, 32};
+  const inf_llm mine = of_unit(unit);
+  const std::size_t block = Codec::key_block_bytes(32) + Codec::value_block_bytes(32);
+  const std::size_t frame = (unit.tokens + 15) / 16 * unit.kv_heads * wide.layers * block;
+  auto ours = kvkeep::make_cache<Codec, Codec>(
+      wide, mine, {.positions = rotary, .max_step = 2, .tiers = {.hot_bytes = 2 * frame, .path = place.at("kv")}});
+  auto theirs = kvkeep::make_cache<Codec, Codec>(wide, mine, {.positions = rotary, .max_step = 2});
+  for (std::size_t t = 0; t < mine.max_tokens; ++t) {
+    const auto out = feed(ours, wide, 1);
+    const auto expected = feed(theirs, wide, 1);
+    for (std::size_t l = 0; l < wide.layers; ++l) ASSERT_LT(max_difference(out[l], expected[l]), 1e-5) << "token " << t;
+  }
+  EXPECT_GT(ours.memory().tiers().bytes_read, 0U);
+}
+
+TEST(UnitTiers, SmallUnitsAreReadBackFromTheirRecords) {
+  for (const small_unit& unit : small_units) {
+    expect_read_back<kvkeep::f32>(unit);
+    expect_read_back<kvkeep::f16>(unit);
+    expect_read_back<kvkeep::bf16>(unit);
+    expect_read_back<kvkeep::int8>(unit);
+    expect_read_back<kvkeep::int4>(unit);
+    if (HasFatalFailure()) return;
+  }
 }
 
 TEST(UnitTiers, TheFileIsPrivateAndGoesWithTheCache) {
@@ -512,7 +652,7 @@ TEST(UnitTiers, AFullDiskFailsBeginAndNothingIsLost) {
     auto ours = make(policy, tiers);
     auto theirs = make(policy, {});
     {
-      const file_limit limit(frames(1) * 5 + 100);  // the sixth unit does not fit whole
+      const file_limit limit(filed_bytes * 5 + 100);  // the sixth unit does not fit whole
       const std::string why = feed_until_full(ours, theirs);
       EXPECT_NE(why.find("writing"), std::string::npos) << why;
       EXPECT_NE(why.find(place.at("kv")), std::string::npos) << why;
@@ -533,11 +673,6 @@ void expect_io(const kvkeep::error& e, std::string_view doing, const std::string
   EXPECT_NE(e.message().find(doing), std::string::npos) << e.message();
   EXPECT_NE(e.message().find(fmt::format("'{}': {}", path, text)), std::string::npos) << e.message();
 }
-
-/// Runs tasks at once, so that a test knows when.
-struct prompt_executor {
-  void submit(kvkeep::background_task task) { task(); }
-};
 
 // ENOSPC of the system: begin fails again and again, reads go on, and with room again the stream goes on as if nothing had been.
 TEST(UnitTiers, NoSpaceLeftFailsBeginUntilThereIsSpace) {
@@ -766,9 +901,9 @@ TEST(UnitTiers, AChangedFileFailsAttendAndItsUnitsCanBeErased) {
     std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
     for (std::size_t unit = 0; unit < 4; ++unit) {
       for (std::size_t layer = 0; layer < shape.layers; ++layer) {
-        file.seekg(static_cast<std::streamoff>(unit * frames(1) + layer * frames(1) / shape.layers + 17));
+        file.seekg(static_cast<std::streamoff>(unit * filed_bytes + layer * filed_bytes / shape.layers + 17));
         const int was = file.get();
-        file.seekp(static_cast<std::streamoff>(unit * frames(1) + layer * frames(1) / shape.layers + 17));
+        file.seekp(static_cast<std::streamoff>(unit * filed_bytes + layer * filed_bytes / shape.layers + 17));
         file.put(static_cast<char>(was ^ 4));
       }
     }
@@ -850,12 +985,12 @@ TEST(UnitTiers, ALayerThatFailedCanBeAttendedAgain) {
 
 /// Changes the first bytes of all that a layer has in a file.
 void damage(const std::string& path, std::size_t layer) {
-  const std::size_t units = fs::file_size(path) / frames(1);
+  const std::size_t units = fs::file_size(path) / filed_bytes;
   const int file = ::open(path.c_str(), O_WRONLY);
   ASSERT_GE(file, 0);
   const std::vector<char> other(64, 'x');
   for (std::size_t u = 0; u < units; ++u) {
-    const std::size_t at = u * frames(1) + layer * frames(1) / shape.layers;
+    const std::size_t at = u * filed_bytes + layer * filed_bytes / shape.layers;
     EXPECT_EQ(::pwrite(file, other.data(), other.size(), static_cast<off_t>(at)), 64);
   }
   ::close(file);

@@ -315,10 +315,10 @@ class cache_core {
   template <class Rules>
   [[nodiscard]] static unit_bytes bytes_of_unit(const Rules& rules, const model_shape& s,
                                                 const cache_options& options) {
-    const std::size_t blocks = unit_rules_of(rules).unit_blocks();
-    const std::size_t dim = s.head_dim;
-    return {.frame = s.kv_heads * blocks * (KeyCodec::key_block_bytes(dim) + ValueCodec::value_block_bytes(dim)),
-            .record = s.kv_heads * kv_store<KeyCodec, ValueCodec>::record_bytes(options.tiers.cold, dim, blocks)};
+    using stored = kv_store<KeyCodec, ValueCodec>;
+    const unit_memory_rules units = unit_rules_of(rules);
+    return {.frame = stored::record_bytes({}, s.head_dim, s.kv_heads * units.unit_blocks()),
+            .record = stored::record_bytes(options.tiers.cold, s.head_dim, units.record_blocks(s.kv_heads))};
   }
   /// Makes the file of units, if there is to be one.
   [[nodiscard]] result<void> open_tiers();

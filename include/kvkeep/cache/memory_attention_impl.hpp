@@ -191,10 +191,8 @@ void cache_core<Policy, KeyCodec, ValueCodec>::file(std::size_t n) {
             continue;
           }
           const std::size_t place = lane - lanes.first_lane;
-          const std::span<std::byte> record = memory.tiers.staged(unit, place / shape.kv_heads);
-          const std::size_t length = record.size() / shape.kv_heads;
-          store.to_record(lane, from, record.subspan(place % shape.kv_heads * length, length), token,
-                          memory.where().cold, key_row_);
+          store.to_record(lane, from, memory.tiers.staged(unit, place / shape.kv_heads),
+                          memory.rules().record_row(place % shape.kv_heads, token), memory.where().cold, key_row_);
         }
       });
     } else {
@@ -209,16 +207,13 @@ void cache_core<Policy, KeyCodec, ValueCodec>::file(std::size_t n) {
 template <class Policy, codec KeyCodec, codec ValueCodec>
 result<void> cache_core<Policy, KeyCodec, ValueCodec>::open_tiers() {
   if (!memory.tiered()) return {};
-  const auto fill = [](void* self, std::size_t layer, std::size_t frame, const std::byte* record,
+  const auto fill = [](void* self, std::size_t layer, std::size_t frame, std::span<const std::byte> record,
                        std::span<float> room) noexcept {
     cache_core& core = *static_cast<cache_core*>(self);
     const block_memory& units = core.memory;
-    const cold_codec& cold = units.where().cold;
-    const std::size_t blocks = units.rules().unit_blocks();
-    const std::size_t length = kv_store<KeyCodec, ValueCodec>::record_bytes(cold, core.shape.head_dim, blocks);
     for (std::size_t head = 0; head < core.shape.kv_heads; ++head) {
-      core.store.from_record(core.lane_of(units.layers().first + layer, head), units.filed_slot(frame, 0),
-                             {record + head * length, length}, blocks, cold, room);
+      core.store.from_record(core.lane_of(units.layers().first + layer, head), units.filed_slot(frame, 0), record,
+                             units.rules().record_row(head, 0), units.rules().geometry.unit, units.where().cold, room);
     }
   };
   return memory.tiers.open(memory.where(), {this, fill});

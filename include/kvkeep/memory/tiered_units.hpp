@@ -1,8 +1,9 @@
 // tiered_units: the rows of memory units, of which the hot ones are in RAM and all are in a file.
 //
-// A record is what a unit has in one layer, as bytes of the file: for every kv head its blocks of keys, then of values. A unit that is
-// filed is written to a staging buffer, which has the records of all layers, and from there to the file. Frames, in the storage
-// of the cache, are filled from records; what they hold is nowhere else needed, so that a frame is given up without more ado.
+// A record is what a unit has in one layer, as bytes of the file: the rows of one kv head after the other, in blocks of 16, all
+// keys and then all values. A unit that is filed is written to a staging buffer, which has the records of all layers, and from
+// there to the file. Frames, in the storage of the cache, are filled from records; what they hold is nowhere else needed, so
+// that a frame is given up without more ado.
 #ifndef KVKEEP_MEMORY_TIERED_UNITS_HPP
 #define KVKEEP_MEMORY_TIERED_UNITS_HPP
 
@@ -33,7 +34,7 @@ struct tier_sizes {
 /// fill(self, layer, frame, record, room): decodes a record to a frame; room is [head_dim].
 struct frame_filler {
   void* self = nullptr;
-  void (*fill)(void*, std::size_t, std::size_t, const std::byte*, std::span<float>) noexcept = nullptr;
+  void (*fill)(void*, std::size_t, std::size_t, std::span<const std::byte>, std::span<float>) noexcept = nullptr;
 };
 
 class tiered_units {
@@ -152,7 +153,7 @@ class tiered_units {
         sums_[b.unit * sizes_.layers + layer] = checksum(record);
         const std::uint32_t f = hot.frame_of(layer, b.unit);
         if (f == hot_units::nowhere) continue;
-        filler_.fill(filler_.self, layer, f, record.data(), room_);
+        filler_.fill(filler_.self, layer, f, record, room_);
         hot.of(layer)[f].state = frame_state::ready;
       }
       b.state = buffer_state::filled;
@@ -299,8 +300,7 @@ class tiered_units {
     const std::span<std::byte> record = read_records_.subspan(i * sizes_.record, sizes_.record);
     const bool done = read_record(r.layer, frame.unit, record).has_value();
     if (done) {
-      filler_.fill(filler_.self, r.layer, r.frame, record.data(),
-                   read_rooms_.subspan(i * sizes_.head_dim, sizes_.head_dim));
+      filler_.fill(filler_.self, r.layer, r.frame, record, read_rooms_.subspan(i * sizes_.head_dim, sizes_.head_dim));
     }
     settle(frame.state, done ? frame_state::ready : frame_state::failed);
     settle(r.busy, 0U);
@@ -324,11 +324,11 @@ class tiered_units {
     }
     if (const buffer* const b = buffer_of(frame.unit); b != nullptr) {
       const auto i = static_cast<std::size_t>(b - buffers_.data());
-      filler_.fill(filler_.self, layer, f, staging_of(i).data() + layer * sizes_.record, room_);
+      filler_.fill(filler_.self, layer, f, staging_of(i).subspan(layer * sizes_.record, sizes_.record), room_);
     } else {
       ++counted_.stalls;
       if (auto ok = read_record(layer, frame.unit, record_); !ok) return ok;
-      filler_.fill(filler_.self, layer, f, record_.data(), room_);
+      filler_.fill(filler_.self, layer, f, record_, room_);
     }
     frame.state = frame_state::ready;
     return {};

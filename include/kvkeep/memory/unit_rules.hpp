@@ -37,6 +37,14 @@ struct unit_memory_rules {
   }
   /// Blocks of 16 tokens of a unit.
   [[nodiscard]] std::size_t unit_blocks() const noexcept { return (geometry.unit + block_tokens - 1) / block_tokens; }
+  /// Blocks of 16 rows of a unit's record: one kv head after the other, so that those of small units share blocks.
+  [[nodiscard]] std::size_t record_blocks(std::size_t kv_heads) const noexcept {
+    return (kv_heads * geometry.unit + block_tokens - 1) / block_tokens;
+  }
+  /// The row of a record that a token of a unit has.
+  [[nodiscard]] std::size_t record_row(std::size_t kv_head, std::size_t token) const noexcept {
+    return kv_head * geometry.unit + token;
+  }
 };
 
 namespace detail {

@@ -93,7 +93,7 @@ class kv_store {
     value_bytes_ = all * ValueCodec::value_block_bytes(head_dim);
   }
 
-  // Records: the rows of one lane in some blocks, keys then values, as they are in a file.
+  // Records: rows of lanes as they are in a file, in blocks of 16: those of keys, then those of values.
 
   /// Bytes of a record. `cold`: how its rows are stored, if not as here.
   [[nodiscard]] static std::size_t record_bytes(const cold_codec& cold, std::size_t head_dim,
@@ -120,22 +120,33 @@ class kv_store {
       ValueCodec::move_value(value_here, index(from) % block_tokens, value, row % block_tokens, head_dim_);
     }
   }
-  /// Copies a record of some blocks to the slots from `first` on, which begins a block, as raw keys and values.
-  void from_record(std::size_t lane_index, slot first, std::span<const std::byte> record, std::size_t blocks,
-                   const cold_codec& cold, std::span<float> room) noexcept {
-    const std::byte* const keys = record.data();
-    const std::byte* const values = keys + blocks * key_bytes_of(cold, head_dim_);
-    if (!cold) {
-      std::copy_n(keys, blocks * KeyCodec::key_block_bytes(head_dim_), raw_key_block(lane_index, first));
-      std::copy_n(values, blocks * ValueCodec::value_block_bytes(head_dim_), value_block(lane_index, first));
-      return;
-    }
-    for (std::size_t row = 0; row < blocks * block_tokens; ++row) {
-      const slot to{static_cast<std::uint32_t>(index(first) + row)};
-      cold.read_key(keys + row / block_tokens * cold.key_block_bytes(head_dim_), row % block_tokens, room);
-      KeyCodec::write_key(raw_key_block(lane_index, to), row % block_tokens, room);
-      cold.read_value(values + row / block_tokens * cold.value_block_bytes(head_dim_), row % block_tokens, room);
-      ValueCodec::write_value(value_block(lane_index, to), row % block_tokens, room);
+  /// Copies rows first_row .. first_row + count - 1 of a record to the slots from `first` on, as raw keys and values.
+  void from_record(std::size_t lane_index, slot first, std::span<const std::byte> record, std::size_t first_row,
+                   std::size_t count, const cold_codec& cold, std::span<float> room) noexcept {
+    const std::size_t key_block_bytes = key_bytes_of(cold, head_dim_);
+    const std::size_t value_block_bytes = value_bytes_of(cold, head_dim_);
+    const std::size_t blocks = record.size() / (key_block_bytes + value_block_bytes);
+    for (std::size_t done = 0; done < count;) {
+      const std::size_t row = first_row + done;
+      const slot to = to_slot(index(first) + done);
+      const std::byte* const key = record.data() + row / block_tokens * key_block_bytes;
+      const std::byte* const value = record.data() + blocks * key_block_bytes + row / block_tokens * value_block_bytes;
+      std::byte* const key_here = raw_key_block(lane_index, to);
+      std::byte* const value_here = value_block(lane_index, to);
+      if (cold) {
+        cold.read_key(key, row % block_tokens, room);
+        KeyCodec::write_key(key_here, index(to) % block_tokens, room);
+        cold.read_value(value, row % block_tokens, room);
+        ValueCodec::write_value(value_here, index(to) % block_tokens, room);
+      } else if (count - done >= block_tokens && row % block_tokens == 0 && index(to) % block_tokens == 0) {
+        std::copy_n(key, key_block_bytes, key_here);
+        std::copy_n(value, value_block_bytes, value_here);
+        done += block_tokens - 1;
+      } else {
+        KeyCodec::move_key(key, row % block_tokens, key_here, index(to) % block_tokens, head_dim_);
+        ValueCodec::move_value(value, row % block_tokens, value_here, index(to) % block_tokens, head_dim_);
+      }
+      ++done;
     }
   }
 
