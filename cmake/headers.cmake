@@ -85,14 +85,21 @@ set(KVKEEP_HEADERS
     include/kvkeep/policy/retain/recent.hpp
     include/kvkeep/policy/retain/sampled.hpp
     include/kvkeep/policy/retain/sinks.hpp
+    include/kvkeep/policy/retain/still_read.hpp
     include/kvkeep/policy/retain/top.hpp
     include/kvkeep/policy/retain/unfiled.hpp
+    include/kvkeep/policy/rule_limits.hpp
+    include/kvkeep/policy/select/fixed.hpp
     include/kvkeep/policy/select/layer_range.hpp
+    include/kvkeep/policy/select/log_sparse.hpp
     include/kvkeep/policy/select/middle_top_k.hpp
+    include/kvkeep/policy/select/pattern_parts.hpp
     include/kvkeep/policy/select/read_all.hpp
     include/kvkeep/policy/select/retrieve_blocks.hpp
+    include/kvkeep/policy/select/strided.hpp
     include/kvkeep/policy/sir_llm.hpp
     include/kvkeep/policy/sliding_window.hpp
+    include/kvkeep/policy/sparse_patterns.hpp
     include/kvkeep/policy/spec.hpp
     include/kvkeep/policy/streaming_llm.hpp
     include/kvkeep/policy/traits.hpp

@@ -150,7 +150,12 @@ void conforms(const std::string& name, const Policy& policy, std::uint64_t seed)
     plan.abort();
     std::vector<position> keys;
     for (const auto& [key, away] : found) keys.push_back(key);
-    EXPECT_EQ(keys, plan.next_held());
+    const std::vector<position> next = plan.next_held();
+    if (std::is_same_v<std::remove_cvref_t<decltype(Policy{policy}.rules().select)>, kvkeep::read_all>) {
+      EXPECT_EQ(keys, next);
+    } else {  // it may leave tokens to later queries
+      EXPECT_TRUE(std::includes(next.begin(), next.end(), keys.begin(), keys.end()));
+    }
     // A twin that saw only the committed tokens decides the same.
     twin.begin(count);
     if (count > 0) {

@@ -221,6 +221,37 @@ void for_each_policy(position first, const F& f) {
     f("this paragraph, after the step",
       policy{keep{sinks{1}, recent{5}, paragraph{}}, read_all{}, cache_distance{}, after_step{}}, w, std::size_t{19});
   }
+  for (const bool in_stream : {true, false}) {
+    const auto distance = [=](position q, position k, position newer) { return in_stream ? q - k : newer; };
+    const auto counted = in_stream ? pattern_distance::counted::stream : pattern_distance::counted::read;
+    const std::string name = in_stream ? "" : ", distances as read";
+    words w = sinks_and_window(first, 0, 100000);
+    w.distance = distance;
+    w.reads = [](position q, position k) { return q - k <= 6 || (q - k) % 6 == 0; };
+    f("sparse_strided" + name, sparse_strided{.stride = 6, .distance = counted, .max_tokens = 100000}, w,
+      std::size_t{0});
+    w.reads = [](position q, position k) { return q / 12 == k / 12 || k % 12 >= 9; };
+    w.keep = [reads = w.reads](positions list, std::size_t) {
+      std::erase_if(list, [&, q = list.back()](position k) { return !reads(q, k); });
+      return list;
+    };
+    f("sparse_fixed" + name, sparse_fixed{.block = 12, .columns = 3, .distance = counted, .max_tokens = 100000}, w,
+      std::size_t{0});
+    w.reads = [](position q, position k) {
+      const position age = q - k;
+      return q / 20 == k / 20 && (age < 3 || age == 3 || age == 4 || age == 6 || age == 10 || age == 18);
+    };
+    w.keep = [reads = w.reads](positions list, std::size_t) {
+      std::erase_if(list, [&, q = list.back()](position k) {
+        for (position later = q; later < q + 20; ++later) {
+          if (reads(later, k)) return false;
+        }
+        return true;
+      });
+      return list;
+    };
+    f("log_sparse" + name, log_sparse_attention{.window = 3, .restart = 20, .distance = counted}, w, std::size_t{0});
+  }
   for (const bool before : {true, false}) {
     words w = sinks_and_window(first, 0, 0);
     w.capacity = 3 + 20;

@@ -35,6 +35,8 @@ struct words {
   enum class act { each_token, before_step, after_step } when = act::each_token;
   /// What is kept of a list of positions when the window gives `less` of its share.
   std::function<positions(const positions& list, std::size_t less)> keep;
+  /// Whether the query at `query` reads the key at `key`, of those that are kept for it; none: it does.
+  std::function<bool(position query, position key)> reads{};
   /// Distance of the key at `key` for the query at `query` that reads `newer` newer keys.
   std::function<position(position query, position key, position newer)> distance;
   std::size_t capacity = 0;
@@ -143,7 +145,8 @@ class stream_model {
   void seen(position newest) {
     if (policy_.remembered != nullptr) policy_.remembered->newest = newest;
   }
-  void attend(std::size_t layer, position at, const positions& reading, std::uint64_t salt, std::vector<double>& out) {
+  void attend(std::size_t layer, position at, positions reading, std::uint64_t salt, std::vector<double>& out) {
+    if (policy_.reads) std::erase_if(reading, [&](position p) { return !policy_.reads(at, p); });
     const std::size_t dim = shape_.head_dim;
     const layer_rows query = rows_of(shape_, layer, at, 1, salt);
     std::vector<float> k;

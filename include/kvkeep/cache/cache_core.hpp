@@ -62,6 +62,8 @@ class cache_core {
   using planner_type = planner<Policy>;
   /// Whether the policy files tokens in units and retrieves them.
   static constexpr bool retrieves = unit_select<typename planner_type::select_type>;
+  /// Whether what queries read differs by layer and kv head.
+  static constexpr bool varies = variant_select<typename planner_type::select_type>;
   using memory_type = typename memory_of<typename planner_type::select_type>::type;
   /// Whether the units of the policy may lie in a file.
   static constexpr bool has_tiers = std::is_same_v<memory_type, block_memory>;
@@ -271,8 +273,8 @@ class cache_core {
 
   /// The lane of the store that holds a layer and kv head; lanes of different units share blocks, not slots.
   [[nodiscard]] std::size_t lane_of(std::size_t layer, std::size_t kv_head) const noexcept {
-    if constexpr (planner_type::scope == kvkeep::scope::sequence) return layer * shape.kv_heads + kv_head;
-    if constexpr (planner_type::scope == kvkeep::scope::layer) return kv_head;
+    if (plan.used_scope() == kvkeep::scope::sequence) return layer * shape.kv_heads + kv_head;
+    if (plan.used_scope() == kvkeep::scope::layer) return kv_head;
     return 0;
   }
 
@@ -293,8 +295,8 @@ class cache_core {
         memory(make_memory(plan, s, options)),
         attention_(sizes(options)),
         on_drop_(options.on_drop) {
-    if constexpr (planner_type::scope == kvkeep::scope::sequence) lanes_ = shape.layers * shape.kv_heads;
-    if constexpr (planner_type::scope == kvkeep::scope::layer) lanes_ = shape.kv_heads;
+    if (plan.used_scope() == kvkeep::scope::sequence) lanes_ = shape.layers * shape.kv_heads;
+    if (plan.used_scope() == kvkeep::scope::layer) lanes_ = shape.kv_heads;
     turns_ = std::holds_alternative<rope>(options.positions);
     if (!turns_) plan.ignore_angles();
     max_step_ = options.max_step;
@@ -407,8 +409,12 @@ class cache_core {
   template <class T>
   [[nodiscard]] result<void> check_rows(std::string_view name, const rows_view<T>& rows, std::size_t heads) const;
   void store_rows(std::size_t layer, rows_view<const float> k, rows_view<const float> v);
+  /// Attends the queries of some kv heads of a layer that share a unit and a variant.
+  template <class Evidence>
+  void attend_heads(std::size_t layer, std::span<const std::uint32_t> heads, rows_view<const float> q,
+                    rows_view<float> out, const executor_ref& executor, Evidence& evidence);
   /// Builds the views of queries first .. last - 1 of a unit, as many as fit. Those of the last call are kept.
-  void build_views(std::size_t unit, std::size_t first, std::size_t last);
+  void build_views(std::size_t unit, std::size_t variant, std::size_t first, std::size_t last);
   /// Moves the rows that the plan moves.
   void settle();
 
@@ -423,10 +429,13 @@ class cache_core {
   bool half_shortened_ =
       false;  // shorten() failed: what is known of the open step is that of fewer tokens in some layers
   std::size_t built_unit_ =
-      nothing;  // whose views attention_ has: a step of few tokens builds them once for all layers
+      nothing;                     // whose views attention_ has: a step of few tokens builds them once for all layers
+  std::size_t built_variant_ = 0;  // of them
 
   arena memory_;
   std::span<std::uint8_t> attended_;  // [layers]
+  std::span<std::uint32_t> heads_;    // [kv_heads]: all, in order
+  std::span<std::uint32_t> some_;     // [kv_heads], where select rules have variants: those of one
   std::span<float> key_row_;          // [head_dim]
   std::span<float> kept_queries_;     // [layers][max_shortened][query_heads][head_dim], where attention decides
   std::span<float> kept_outputs_;     // [max_shortened][query_heads][head_dim]: thrown away

@@ -85,6 +85,8 @@ void cache_core<Policy, KeyCodec, ValueCodec>::lay_out(arena& place) {
   attention_.lay_out(place);
   if constexpr (retrieves) memory.lay_out(place, evidence_shape());
   attended_ = place.take<std::uint8_t>(shape.layers);
+  heads_ = place.take<std::uint32_t>(shape.kv_heads);
+  some_ = place.take<std::uint32_t>(varies ? shape.kv_heads : 0);
   key_row_ = place.take<float>(shape.head_dim);
   const std::size_t kept = memory_type::decided_by_attention ? max_shortened_ * shape.query_heads * shape.head_dim : 0;
   kept_queries_ = place.take<float>(shape.layers * kept);
@@ -100,6 +102,7 @@ void cache_core<Policy, KeyCodec, ValueCodec>::fill(const cache_options& options
     frequencies = *try_rope_frequencies(*r, shape.head_dim, r->length != 0 ? r->length : scaling_length());
   }
   attention_.fill(options.positions, frequencies, scale, options.softcap, options.sink_logits);
+  for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h] = static_cast<std::uint32_t>(h);
   if constexpr (retrieves) memory.reset();
 }
 
@@ -151,22 +154,40 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend(std::size_t layer,
     attended_[layer] = 1;
     return {};
   }
-  const auto lane = [&](std::size_t head, bool raw) {
-    return raw ? store.raw_view(lane_of(layer, head)) : store.view(lane_of(layer, head));
-  };
-  // Heads of one unit read the same keys: they share the views.
-  for (std::size_t first = 0; first < shape.kv_heads;) {
-    const std::size_t unit = plan.unit_of(layer, first);
-    std::size_t last = first + 1;
-    while (last < shape.kv_heads && plan.unit_of(layer, last) == unit) ++last;
-    for (std::size_t t = 0; t < plan.step_tokens(); t += attention_.count()) {
-      build_views(unit, t, plan.step_tokens());
-      attention_.attend(first, last, lane, q, out, executor, evidence);
+  // Heads of one unit and variant read the same keys: they share the views.
+  if (plan.used_scope() == kvkeep::scope::kv_head) {
+    for (std::size_t h = 0; h < shape.kv_heads; ++h) {
+      attend_heads(layer, heads_.subspan(h, 1), q, out, executor, evidence);
     }
-    first = last;
+  } else if constexpr (varies) {
+    for (std::size_t variant = 0; variant < plan.variants(); ++variant) {
+      std::size_t count = 0;
+      for (const std::uint32_t h : heads_) {
+        if (plan.variant_of(layer, h) == variant) some_[count++] = h;
+      }
+      if (count > 0) attend_heads(layer, some_.first(count), q, out, executor, evidence);
+    }
+  } else {
+    attend_heads(layer, heads_, q, out, executor, evidence);
   }
   attended_[layer] = 1;  // not before: what a rule or an executor throws leaves the layer to be attended again
   return {};
+}
+
+template <class Policy, codec KeyCodec, codec ValueCodec>
+template <class Evidence>
+void cache_core<Policy, KeyCodec, ValueCodec>::attend_heads(std::size_t layer, std::span<const std::uint32_t> heads,
+                                                            rows_view<const float> q, rows_view<float> out,
+                                                            const executor_ref& executor, Evidence& evidence) {
+  const auto lane = [&](std::size_t head, bool raw) {
+    return raw ? store.raw_view(lane_of(layer, head)) : store.view(lane_of(layer, head));
+  };
+  const std::size_t unit = plan.unit_of(layer, heads.front());
+  const std::size_t variant = plan.variant_of(layer, heads.front());
+  for (std::size_t t = 0; t < plan.step_tokens(); t += attention_.count()) {
+    build_views(unit, variant, t, plan.step_tokens());
+    attention_.attend(heads, lane, q, out, executor, evidence);
+  }
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
@@ -187,16 +208,18 @@ void cache_core<Policy, KeyCodec, ValueCodec>::store_rows(std::size_t layer, row
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
-void cache_core<Policy, KeyCodec, ValueCodec>::build_views(std::size_t unit, std::size_t first, std::size_t last) {
-  if (unit == built_unit_ && first == attention_.first()) return attention_.attend_all();
+void cache_core<Policy, KeyCodec, ValueCodec>::build_views(std::size_t unit, std::size_t variant, std::size_t first,
+                                                           std::size_t last) {
+  if (unit == built_unit_ && variant == built_variant_ && first == attention_.first()) return attention_.attend_all();
   built_unit_ = nothing;  // until all is done: rules may throw
   attention_.start_views(first);
   while (first + attention_.count() < last && attention_.wants_view()) {
-    const query_view view = plan.view(unit, first + attention_.count());
+    const query_view view = plan.view(unit, first + attention_.count(), variant);
     if (!attention_.has_room(view.spans.size())) break;
     attention_.add_view(view);
   }
   built_unit_ = unit;
+  built_variant_ = variant;
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>

@@ -8,12 +8,14 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <span>
 #include <tuple>
 #include <utility>
 
 #include "kvkeep/core/arena.hpp"
 #include "kvkeep/policy/retain/keep.hpp"
+#include "kvkeep/policy/rule_limits.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
 namespace detail {
@@ -32,6 +34,7 @@ class keep_set<std::tuple<Rules...>> {
   static constexpr bool any_rank = (ranks<Rules> || ...);
   static constexpr bool any_end_step = (has_end_step<Rules> || ...);
   static constexpr bool any_refuses = (refuses<Rules> || ...);
+  static constexpr bool any_makes_room = (makes_room<Rules> || ...);
   static constexpr bool runs = (leaves_runs<Rules> && ...);
   static constexpr kvkeep::scope finest = (std::max)({scope_of<Rules>()...});
   static_assert((explain_retain_rule<Rules>::value && ...));
@@ -58,6 +61,25 @@ class keep_set<std::tuple<Rules...>> {
     result<void> first;
     std::apply([&](const auto&... rule) { ((first ? void(first = check_of(rule)) : void()), ...); }, rules_);
     return first;
+  }
+
+  /// An error where a rule does not fit the model or the schedule.
+  [[nodiscard]] result<void> check_with(const model_shape& shape, const schedule& when) const {
+    result<void> first;
+    const auto one = [&](const auto& rule) {
+      if (first) first = check_shape_of(rule, shape);
+      if (first) first = check_when_of(rule, when);
+    };
+    std::apply([&](const auto&... rule) { (one(rule), ...); }, rules_);
+    return first;
+  }
+  /// Where decisions really differ.
+  [[nodiscard]] kvkeep::scope used_scope() const {
+    return std::apply([](const auto&... rule) { return (std::max)({used_scope_of(rule)...}); }, rules_);
+  }
+  /// The tokens of the longest stream that all rules can do with.
+  [[nodiscard]] std::size_t longest() const {
+    return std::apply([](const auto&... rule) { return (std::min)({longest_of(rule)...}); }, rules_);
   }
 
   [[nodiscard]] shares full_shares(const unit_place& place) const {
@@ -130,13 +152,11 @@ class keep_set<std::tuple<Rules...>> {
     }
   }
 
-  /// Whether a list of so many tokens is kept whole in any case: a rule that claims all has room for it.
-  [[nodiscard]] bool keeps_whole(const shares& all, std::size_t tokens) const noexcept {
-    constexpr std::array<bool, count> claims_all{!has_claims<Rules>...};
-    for (std::size_t r = 0; r < count; ++r) {
-      if (claims_all[r] && tokens <= all[r]) return true;
-    }
-    return false;
+  /// Whether a list of so many tokens of a unit is kept whole in any case: a rule that claims all has room for it.
+  [[nodiscard]] bool keeps_whole(std::size_t unit, const shares& all, std::size_t tokens) const {
+    bool whole = false;
+    each_rule([&]<std::size_t R>() { whole = whole || (tokens <= all[R] && claims_all<R>(unit)); });
+    return whole;
   }
 
   /// Sets the columns of a token from its evidence.
@@ -170,12 +190,15 @@ class keep_set<std::tuple<Rules...>> {
 
   // States. Rules see the planned ones; they equal the committed ones but while a step is planned or committed.
 
-  /// The states of all units as before the first token.
-  void reset_states(std::size_t units) {
+  /// The states of all units, whose layers and kv heads place_of(unit) gives, as before the first token.
+  template <class PlaceOf>
+  void reset_states(std::size_t units, const PlaceOf& place_of) {
     each_rule([&]<std::size_t R>() {
       if constexpr (has_state<rule_at<R>>) {
         for (std::size_t u = 0; u < units; ++u) {
-          if constexpr (requires { std::get<R>(rules_).start(); }) {
+          if constexpr (starts_by_place<rule_at<R>>) {
+            std::get<R>(states_)[u] = std::get<R>(rules_).start(place_of(u));
+          } else if constexpr (requires { std::get<R>(rules_).start(); }) {
             std::get<R>(states_)[u] = std::get<R>(rules_).start();
           } else {
             std::get<R>(states_)[u] = {};
@@ -250,12 +273,24 @@ class keep_set<std::tuple<Rules...>> {
     if constexpr (requires { rule.unbounded_first(); }) {
       out.unbounded_first = (std::max)(out.unbounded_first, rule.unbounded_first());
     } else if constexpr (requires { rule.oldest(); }) {
-      oldest += rule.oldest();
+      const std::optional<position> most = rule.oldest();
+      oldest += most.value_or(0);
+      unbounded = unbounded || !most;
     } else {
       unbounded = true;
     }
   }
 
+  template <std::size_t R>
+  [[nodiscard]] bool claims_all(std::size_t unit) const {
+    if constexpr (!has_claims<rule_at<R>>) {
+      return true;
+    } else if constexpr (requires { std::get<R>(rules_).claims_all(std::get<R>(planned_)[unit]); }) {
+      return std::get<R>(rules_).claims_all(std::get<R>(planned_)[unit]);
+    } else {
+      return false;
+    }
+  }
   template <std::size_t R>
   [[nodiscard]] bool claims(const held_token& token, std::size_t unit) const {
     const auto& rule = std::get<R>(rules_);

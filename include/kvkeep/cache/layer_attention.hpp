@@ -176,34 +176,34 @@ class layer_attention {
   [[nodiscard]] std::size_t first() const noexcept { return first_; }
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
 
-  /// The attention of those queries in kv heads first_head .. last_head - 1, whose keys and values are lane_of(head, raw);
-  /// raw: with the raw ones of keys that are stored in both forms.
+  /// The attention of those queries in some kv heads, whose keys and values are lane_of(head, raw); raw: with the raw ones of
+  /// keys that are stored in both forms.
   template <class LaneOf, class Evidence>
-  void attend(std::size_t first_head, std::size_t last_head, const LaneOf& lane_of, rows_view<const float> q,
+  void attend(std::span<const std::uint32_t> kv_heads, const LaneOf& lane_of, rows_view<const float> q,
               rows_view<float> out, const executor_ref& executor, Evidence& evidence, const more_reads& more = {}) {
     for (std::size_t h = 0; h < shifts_.size(); ++h) shifts_[h] = slopes_[h] * static_cast<float>(more.distance);
-    const std::size_t heads = last_head - first_head;
+    const std::size_t heads = kv_heads.size();
     const std::size_t parts = sizes_.key_parts;
     if (sizes_.turns_keys) {
       // Heads that one worker attends share the angles of a tile.
       const std::size_t bundles = std::min(heads, executor.workers());
       const auto work = [&](std::size_t task, std::size_t worker) {
-        const std::size_t first = first_head + heads * (task / parts) / bundles;
-        const std::size_t last = first_head + heads * (task / parts + 1) / bundles;
-        attend_bundle(first, last, task % parts, worker, lane_of, q, evidence);
-        for (std::size_t head = first; parts == 1 && head < last; ++head) finish(head, out, worker, evidence);
+        const std::size_t first = heads * (task / parts) / bundles;
+        const std::size_t last = heads * (task / parts + 1) / bundles;
+        attend_bundle(kv_heads.subspan(first, last - first), first, task % parts, worker, lane_of, q, evidence);
+        for (std::size_t i = first; parts == 1 && i < last; ++i) finish(kv_heads[i], out, worker, evidence);
       };
       executor.run(bundles * parts, work);
     } else {
       const auto work = [&](std::size_t task, std::size_t worker) {
-        const std::size_t head = first_head + task / parts;
+        const std::size_t head = kv_heads[task / parts];
         attend_part(head, task % parts, worker, lane_of, q, evidence, more);
         if (parts == 1) finish(head, out, worker, evidence);
       };
       executor.run(heads * parts, work);
     }
     if (parts == 1) return;
-    const auto join = [&](std::size_t task, std::size_t worker) { finish(first_head + task, out, worker, evidence); };
+    const auto join = [&](std::size_t task, std::size_t worker) { finish(kv_heads[task], out, worker, evidence); };
     executor.run(heads, join);
   }
 
@@ -355,23 +355,25 @@ class layer_attention {
     }
   }
 
-  /// One part of the keys of some kv heads whose keys are turned as they are read.
+  /// One part of the keys of some kv heads, from the `first` on of all that are attended, whose keys are turned as they are
+  /// read.
   template <class LaneOf, class Evidence>
-  void attend_bundle(std::size_t first, std::size_t last, std::size_t part, std::size_t worker, const LaneOf& lane_of,
-                     rows_view<const float> q, const Evidence& evidence) noexcept {
+  void attend_bundle(std::span<const std::uint32_t> heads, std::size_t first, std::size_t part, std::size_t worker,
+                     const LaneOf& lane_of, rows_view<const float> q, const Evidence& evidence) noexcept {
     const std::size_t parts = sizes_.key_parts;
-    const std::size_t place = part * sizes_.shape.kv_heads;  // of this part's runs and lanes, by head
-    for (std::size_t head = first; head < last; ++head) {
+    const std::size_t place = part * sizes_.shape.kv_heads + first;  // of the bundle's runs and lanes
+    for (std::size_t i = 0; i < heads.size(); ++i) {
+      const std::size_t head = heads[i];
       const std::size_t region = region_of(head, part, worker);
       start(head, part, states_of(region));
       evidence.record(region).clear(states_of(region).size());
-      lanes_[place + head] = lane_of(head, false);
-      runs_[place + head] = run_of(head, 0, part_of(views_[0], part), q, worker, states_of(region), turned_of(region));
+      lanes_[place + i] = lane_of(head, false);
+      runs_[place + i] = run_of(head, 0, part_of(views_[0], part), q, worker, states_of(region), turned_of(region));
     }
-    attend_turned(std::span<const lane>(lanes_.subspan(place + first, last - first)),
-                  std::span<const query_run>(runs_.subspan(place + first, last - first)),
-                  rotator_.turning(angles_.data()), options_of(first), scratch_[worker],
-                  [&](std::size_t i) { return evidence.record((first + i) * parts + part); });
+    attend_turned(std::span<const lane>(lanes_.subspan(place, heads.size())),
+                  std::span<const query_run>(runs_.subspan(place, heads.size())), rotator_.turning(angles_.data()),
+                  options_of(heads.front()), scratch_[worker],
+                  [&](std::size_t i) { return evidence.record(heads[i] * parts + part); });
   }
 
   /// Merges the parts of a kv head in order, and writes what they give.

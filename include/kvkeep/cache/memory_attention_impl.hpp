@@ -140,7 +140,7 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend_with_memory(std::s
     for (std::size_t begin = 0; begin < n;) {
       const std::size_t end = memory.segment_end(begin, n);
       for (std::size_t t = begin; t < end; t += attention_.count()) {
-        build_views(0, t, end);
+        build_views(0, 0, t, end);
         more_reads more;
         if (memory.retrieves_in(layer)) {
           const auto chosen = memory.choose(t, attention_.count(), begin, end, tokens, begin_of_stream, turn, raw_lane);
@@ -148,7 +148,7 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend_with_memory(std::s
           attention_.attend_first(*chosen);
           more = {memory.reads().data(), memory.choosers(), memory.distance()};
         }
-        attention_.attend(0, shape.kv_heads, lane, q, out, executor, told, more);
+        attention_.attend(heads_, lane, q, out, executor, told, more);
         if constexpr (has_tiers) {
           if (memory.retrieves_in(layer)) memory.settle_attended();
         }

@@ -42,6 +42,7 @@ class planner {
   using distance_type = std::remove_cvref_t<decltype(rules_type::distance)>;
   using keep_type = detail::keep_set<typename detail::rule_tuple<retain_type>::type>;
 
+  /// The finest scope that the policy's types allow; used_scope() may be coarser.
   static constexpr kvkeep::scope scope = keep_type::finest;
   /// Whether the policy asks for surprisals at commit.
   static constexpr bool wants_surprisals = keep_type::any_surprisal;
@@ -59,12 +60,24 @@ class planner {
 
   // Where decisions differ.
 
+  /// Where the policy's retain decisions differ.
+  [[nodiscard]] kvkeep::scope used_scope() const noexcept { return used_scope_; }
   /// Units: 1, layers, or layers * kv_heads, by the policy's scope.
   [[nodiscard]] std::size_t units() const noexcept { return units_; }
   [[nodiscard]] std::size_t unit_of(std::size_t layer, std::size_t kv_head) const noexcept {
-    if constexpr (scope == kvkeep::scope::sequence) return 0;
-    if constexpr (scope == kvkeep::scope::layer) return layer;
+    if (used_scope_ == kvkeep::scope::sequence) return 0;
+    if (used_scope_ == kvkeep::scope::layer) return layer;
     return layer * shape_.kv_heads + kv_head;
+  }
+  /// How many patterns of reading there are, of which each layer and kv head has one; 1 where all read alike.
+  [[nodiscard]] std::size_t variants() const {
+    if constexpr (detail::variant_select<select_type>) return rules_.select.variants();
+    return 1;
+  }
+  /// That of a layer and kv head, below variants().
+  [[nodiscard]] std::size_t variant_of(std::size_t layer, std::size_t kv_head) const {
+    if constexpr (detail::variant_select<select_type>) return rules_.select.variant(unit_place{layer, kv_head});
+    return 0;
   }
   /// Blocks of 16 slots that all units share: slots are below 16 times that.
   [[nodiscard]] std::size_t planned_blocks() const {
@@ -84,7 +97,8 @@ class planner {
 
   // A step.
 
-  /// Plans a step of n tokens, 1 .. max_step. Errors: a step is open; n out of range; the tokens do not fit; somebody would
+  /// Plans a step of n tokens, 1 .. max_step. Errors: a step is open; n out of range; the tokens do not fit, or make a stream
+  /// longer than the policy's patterns reach; somebody would
   /// have to leave for the second token or a later one, and who depends on evidence that only commit brings.
   [[nodiscard]] result<void> try_begin(std::size_t n);
   [[nodiscard]] result<void> try_begin(std::size_t n, may_shorten_t) { return try_begin(n); }
@@ -100,8 +114,14 @@ class planner {
   [[nodiscard]] std::span<const slot> step_slots(std::size_t unit = 0) const noexcept {
     return table_.unit(unit).order.first(table_.unit(unit).held + step_);
   }
-  /// What query 0 .. n - 1 of the open step reads. Valid until the next call of view().
-  [[nodiscard]] query_view view(std::size_t unit, std::size_t query);
+  /// What query 0 .. n - 1 of the open step reads where the pattern of reading is `variant`, below variants(). Valid until
+  /// the next call of view().
+  [[nodiscard]] query_view view(std::size_t unit, std::size_t query, std::size_t variant);
+  /// The same in the first layer and kv head of the unit: in all of them where variants() is 1.
+  [[nodiscard]] query_view view(std::size_t unit, std::size_t query) {
+    const unit_place place = place_of(unit);
+    return view(unit, query, variant_of(place.layer, place.kv_head));
+  }
   /// How keys are to be stored. Where they are scattered, views have one span a block and angles mean nothing.
   [[nodiscard]] const key_storage& storage() const noexcept { return views_.storage(); }
   /// Whether the key of the token at stream position `at` is to be stored raw; with storage().both(), turned as well.
@@ -208,8 +228,8 @@ class planner {
     return {at, at - options_.first_position, 0, 0};
   }
   [[nodiscard]] unit_place place_of(std::size_t unit) const noexcept {
-    if constexpr (scope == kvkeep::scope::sequence) return {};
-    if constexpr (scope == kvkeep::scope::layer) return {unit, 0};
+    if (used_scope_ == kvkeep::scope::sequence) return {};
+    if (used_scope_ == kvkeep::scope::layer) return {unit, 0};
     return {unit / shape_.kv_heads, unit % shape_.kv_heads};
   }
   [[nodiscard]] typename keep_type::shares shares(std::size_t unit) const { return keep_.full_shares(place_of(unit)); }
@@ -223,6 +243,8 @@ class planner {
   /// Marks what is kept of the tokens held to make room for n.
   std::size_t mark_for_coming(std::size_t unit, std::size_t n);
   [[nodiscard]] result<void> check_room(std::size_t n) const;
+  /// An error where n more tokens make the stream longer than the rules can do with.
+  [[nodiscard]] result<void> check_longest(std::size_t n) const;
   /// An error where somebody leaves for the second token of a step or a later one.
   [[nodiscard]] result<void> check_told(std::size_t n) const;
   void plan_deaths(std::size_t unit, std::size_t n);
@@ -248,6 +270,8 @@ class planner {
   schedule schedule_;
   planner_options options_;
   std::size_t units_ = 1;
+  kvkeep::scope used_scope_ = kvkeep::scope::sequence;
+  std::size_t longest_ = 0;  // tokens that a stream may have
   retention kept_{};
   position next_ = 0;
   std::size_t step_ = 0;

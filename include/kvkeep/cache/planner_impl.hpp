@@ -44,6 +44,7 @@ result<void> planner<Policy>::try_begin(std::size_t n) {
     return detail::bad_argument("n", n,
                                 fmt::format("0 .. {}, where the stream's positions end", position_limit - next_));
   }
+  if (auto ok = check_longest(n); !ok) return ok;
   if (keep_type::any_refuses ||
       (schedule_.when == schedule::act::before_step && schedule_.too_large == schedule::overflow::refuse)) {
     if (auto ok = check_room(n); !ok) return ok;
@@ -107,7 +108,7 @@ void planner<Policy>::plan_deaths(std::size_t unit, std::size_t n) {
     for (std::size_t t = 0; t < n; ++t) {
       alive_[living++] = u.order[u.held + t];
       keep_.advance_states(unit, coming(t));
-      if (t % schedule_.together != 0 || keep_.keeps_whole(all, living)) continue;
+      if (t % schedule_.together != 0 || keep_.keeps_whole(unit, all, living)) continue;
       if (keep_.mark(unit, all, living, told, place, where) == 0) continue;
       detail::gap_closer stay{alive_};
       const std::size_t held = told;
@@ -124,10 +125,10 @@ void planner<Policy>::plan_deaths(std::size_t unit, std::size_t n) {
 }
 
 template <class Policy>
-query_view planner<Policy>::view(std::size_t unit, std::size_t query) {
+query_view planner<Policy>::view(std::size_t unit, std::size_t query, std::size_t variant) {
   const detail::unit_tokens& u = table_.unit(unit);
   const std::span<const slot> tokens = u.order.first(u.held + query + 1);
-  return views_.build(table_, unit, tokens, next_ + static_cast<position>(query),
+  return views_.build(table_, unit, tokens, next_ + static_cast<position>(query), variant,
                       [&](std::size_t i) { return death_[index(tokens[i])] > query; });
 }
 

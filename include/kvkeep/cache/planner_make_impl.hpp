@@ -27,8 +27,10 @@ planner<Policy>::planner(const model_shape& shape, const Policy& policy, const p
       next_(options.first_position),
       keep_(detail::rule_tuple<retain_type>::of(rules_.retain), options.first_position),
       views_(rules_.select, rules_.distance) {
-  if constexpr (scope == kvkeep::scope::layer) units_ = shape.layers;
-  if constexpr (scope == kvkeep::scope::kv_head) units_ = shape.layers * shape.kv_heads;
+  used_scope_ = keep_.used_scope();
+  if (used_scope_ == kvkeep::scope::layer) units_ = shape.layers;
+  if (used_scope_ == kvkeep::scope::kv_head) units_ = shape.layers * shape.kv_heads;
+  longest_ = (std::min)(keep_.longest(), detail::longest_of(rules_.select));
   keep_.describe(kept_);
   kept_.few_runs = kept_.few_runs && std::is_same_v<select_type, read_all>;
   if (schedule_.when != schedule::act::each_token) {
@@ -81,12 +83,16 @@ result<void> planner<Policy>::check(const model_shape& shape, const Policy& poli
   if (auto ok = detail::check_of(rules.select); !ok) return ok;
   if (auto ok = detail::check_of(rules.distance); !ok) return ok;
   if (auto ok = detail::check_of(rules.when); !ok) return ok;
+  if (auto ok = keep.check_with(shape, rules.when.schedule()); !ok) return ok;
+  if (auto ok = detail::check_shape_of(rules.select, shape); !ok) return ok;
+  if (auto ok = detail::check_variants_of(rules.select, shape); !ok) return ok;
   if constexpr (detail::unit_select<select_type>) {
     if (auto ok = rules.select.check_rules(rules); !ok) return ok;
   }
   // Shares are added in long double: they may be anything up to 2^64 - 1.
-  const std::size_t layers = scope == kvkeep::scope::sequence ? 1 : shape.layers;
-  const std::size_t heads = scope == kvkeep::scope::kv_head ? shape.kv_heads : 1;
+  const kvkeep::scope used = keep.used_scope();
+  const std::size_t layers = used == kvkeep::scope::sequence ? 1 : shape.layers;
+  const std::size_t heads = used == kvkeep::scope::kv_head ? shape.kv_heads : 1;
   constexpr long double most_slots = 4.0e9L;
   long double all = 0;
   for (std::size_t l = 0; l < layers && all <= most_slots; ++l) {
@@ -119,7 +125,7 @@ result<planner<Policy>> planner<Policy>::try_make(const model_shape& shape, cons
   }
   made.lay_out(made.memory_);
   made.table_.reset();
-  made.keep_.reset_states(made.units_);
+  made.keep_.reset_states(made.units_, [&](std::size_t u) { return made.place_of(u); });
   std::fill(made.death_.begin(), made.death_.end(), never);
   for (plan_memory& p : made.plans_) p.plan = {};
   return made;

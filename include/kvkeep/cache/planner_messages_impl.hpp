@@ -10,6 +10,7 @@ KVKEEP_NAMESPACE_BEGIN
 
 template <class Policy>
 bool planner<Policy>::fits(std::size_t unit, std::size_t n) const {
+  if (keep_type::any_makes_room && schedule_.when != schedule::act::before_step) return true;
   const detail::unit_tokens& u = table_.unit(unit);
   const auto all = shares(unit);
   const std::size_t capacity = keep_type::sum(all);
@@ -34,6 +35,16 @@ std::size_t planner<Policy>::mark_for_coming(std::size_t unit, std::size_t n) {
     return 0;
   }
   return mark(unit, keep_.reduced_shares(shares(unit), n), held, held);
+}
+
+template <class Policy>
+result<void> planner<Policy>::check_longest(std::size_t n) const {
+  const auto so_far = static_cast<std::size_t>(next_ - options_.first_position);
+  const std::size_t room = longest_ - (std::min)(longest_, so_far);
+  if (n <= room) return {};
+  return error{errc::capacity, "n",
+               fmt::format("kvkeep: n = {}; allowed: 0 .. {}: {} of max_tokens = {} tokens have come", n, room, so_far,
+                           longest_)};
 }
 
 template <class Policy>
@@ -65,6 +76,7 @@ result<void> planner<Policy>::check_room(std::size_t n) const {
 template <class Policy>
 result<void> planner<Policy>::try_reserve(std::size_t n) {
   if (auto ok = check_closed("reserve"); !ok) return ok;
+  if (auto ok = check_longest(n); !ok) return ok;
   if (auto ok = check_room(n); !ok) return ok;
   for (std::size_t u = 0; u < units_; ++u) {
     mark_for_coming(u, n);
@@ -114,7 +126,7 @@ result<void> planner<Policy>::try_clear() {
     apply(u, held_count(u), held_count(u));
   }
   table_.reset();
-  keep_.reset_states(units_);
+  keep_.reset_states(units_, [&](std::size_t u) { return place_of(u); });
   tell(drop_reason::cleared);
   return {};
 }

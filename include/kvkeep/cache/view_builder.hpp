@@ -48,10 +48,10 @@ class view_builder {
   }
 
   /// The view of the query at `query`, whose unit holds `tokens` slots up to and including its own, oldest first;
-  /// visible(i) tells whether retain leaves token i to it.
+  /// visible(i) tells whether retain leaves token i to it. `variant` is the select rule's, where it has some.
   template <class Visible>
   [[nodiscard]] query_view build(const token_table& table, std::size_t unit, std::span<const slot> tokens,
-                                 position query, const Visible& visible) {
+                                 position query, std::size_t variant, const Visible& visible) {
     const unit_tokens& mine = table.unit(unit);
     query_ = query;
     for (std::size_t b = 0; b < mine.block_count; ++b) mask_[mine.blocks[b]] = 0;
@@ -61,8 +61,12 @@ class view_builder {
       const slot s = tokens[i];
       const position at = table.at(s);
       key_place place{query, at, static_cast<position>(keys), at - first_position_, key_label::window};
-      if constexpr (pattern_select<Select>) {
+      if constexpr (variant_select<Select>) {
+        if (!select_.reads(variant, query, at)) continue;
+      } else if constexpr (pattern_select<Select>) {
         if (!select_.reads(query, at)) continue;
+      }
+      if constexpr (variant_select<Select> || pattern_select<Select>) {
         if constexpr (requires { select_.label(query, at); }) place.label = select_.label(query, at);
       }
       away_[index(s)] = distance_(place);

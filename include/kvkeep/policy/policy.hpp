@@ -21,12 +21,19 @@
 //   static constexpr bool pays_first = true;          // optional: reserve() takes from its share before all others
 //   static constexpr bool fills = true;               // optional: takes the places, too, that the rules before it left
 //   static constexpr bool leaves_runs = true;         // optional: what it takes is a few ranges of consecutive tokens
-//   position oldest() const;                          // optional: largest age + 1 of what it takes while nothing is erased
+//   position oldest() const;                          // optional: largest age + 1 of what it takes while nothing is erased;
+//                                                     // or a std::optional, empty where there is none
 //   std::size_t unbounded_first() const;              // optional: instead, takes only tokens whose index is below, at any age
+//   static constexpr bool makes_room = true;          // optional: reserve() asks nobody to leave, since the rule itself lets go
+//                                                     // of what nobody reads any more
+//   std::size_t longest() const;                      // optional: a longer stream is an error at begin; 0: none is
 //   static constexpr kvkeep::scope scope = ...;       // optional: sequence (default), layer or kv_head
+//   kvkeep::scope used_scope() const;                 // optional: a coarser one, where the parameters allow it
 //   using evidence = surprisal;                       // optional: what it must be told, see below
 //   using column = float;                             // optional: what it remembers of each token, trivially copyable
 //   result<void> check() const;                       // optional: parameters out of range
+//   result<void> check_shape(const model_shape&) const;   // optional: a model that it does not fit
+//   result<void> check_when(const schedule&) const;   // optional: a schedule that it does not go with
 // With a column, the rule also has
 //   column admit(float evidence) const;               // the column of a token when its evidence arrives (at commit)
 //   double rank(const held_token&, column) const;     // instead of rank(const held_token&)
@@ -39,13 +46,21 @@
 //                                                     // called for every token, in order, once when it is planned
 //                                                     // and again when it is committed
 //   state start() const;                              // optional: before the first token; default state{}
+//   state start(const unit_place&) const;             // or so, where it differs by layer or kv head
+//   bool claims_all(const state&) const;              // optional: whether it claims every token, so that none is asked about
 // and claims and rank may take the state as a last argument. The planner owns columns and states, sizes them at
 // construction, and moves, drops and rolls them back. Rules should not throw; where one does, the step is undone.
 //
 // A select rule is a copyable type with
 //   bool reads(position query, position key) const;   // of the keys that retain leaves to the query; or none: reads all
 //   key_label label(position query, position key) const;   // optional; default window
+//   std::size_t longest() const;                      // optional: a longer stream is an error at begin; 0: none is
 //   result<void> check() const;                       // optional: parameters out of range
+//   result<void> check_shape(const model_shape&) const;   // optional: a model that it does not fit
+// What queries read may differ by layer and kv head: then the rule has, instead of its `reads`,
+//   std::size_t variants() const;                     // how many differ, >= 1
+//   std::size_t variant(const unit_place&) const;     // that of a layer and kv head, below variants()
+//   bool reads(std::size_t variant, position query, position key) const;
 // A query that reads no key at all, not even its own, gets NaN.
 // Distance rules are described in position/distance.hpp.
 #ifndef KVKEEP_POLICY_POLICY_HPP

@@ -125,6 +125,18 @@ concept advances = requires(const R rule, const state_t<R>& s, const held_token&
   { rule.advance(s, t) } -> std::convertible_to<state_t<R>>;
 };
 template <class R>
+concept mentions_start = requires {
+  &R::start;
+};
+template <class R>
+concept starts_by_place = requires(const R rule, const unit_place& place) {
+  { rule.start(place) } -> std::convertible_to<state_t<R>>;
+};
+template <class R>
+concept has_start = starts_by_place<R> || requires(const R rule) {
+  { rule.start() } -> std::convertible_to<state_t<R>>;
+};
+template <class R>
 concept mentions_check = requires {
   &R::check;
 };
@@ -155,6 +167,10 @@ inline constexpr bool pays_first = requires {
 template <class R>
 inline constexpr bool fills = requires {
   requires R::fills;
+};
+template <class R>
+inline constexpr bool makes_room = requires {
+  requires R::makes_room;
 };
 template <class R>
 inline constexpr bool leaves_runs = requires {
@@ -225,6 +241,9 @@ struct explain_retain_rule {
   static_assert(!has_state<R> || (std::is_trivially_copyable_v<state_t<R>> && advances<R>),
                 "kvkeep: a retain rule with a trivially copyable `state` needs `state advance(state, const "
                 "kvkeep::held_token&) const`; see kvkeep/policy/policy.hpp");
+  static_assert(!mentions_start<R> || has_start<R>,
+                "kvkeep: a retain rule's `start` must be `state start() const` or `state start(const "
+                "kvkeep::unit_place&) const`; see kvkeep/policy/policy.hpp");
   static_assert(known_evidence<evidence_t<R>>,
                 "kvkeep: a retain rule's `evidence` must be one of those in kvkeep/policy/policy.hpp");
   static_assert(!has_column<R> || std::is_trivially_copyable_v<column_t<R>>,
@@ -268,6 +287,13 @@ template <class S>
 concept pattern_select = requires(const S rule, position p) {
   { rule.reads(p, p) } -> std::convertible_to<bool>;
 };
+/// A select rule whose pattern of positions differs by layer and kv head.
+template <class S>
+concept variant_select = requires(const S rule, std::size_t variant, position p, const unit_place& place) {
+  { rule.variants() } -> std::convertible_to<std::size_t>;
+  { rule.variant(place) } -> std::convertible_to<std::size_t>;
+  { rule.reads(variant, p, p) } -> std::convertible_to<bool>;
+};
 /// A select rule that reads memory units.
 template <class S>
 concept unit_select = requires {
@@ -288,10 +314,11 @@ template <class Rules>
 struct explain_axes {
   static_assert(std::is_same_v<std::remove_cvref_t<decltype(Rules::select)>, read_all> ||
                     pattern_select<std::remove_cvref_t<decltype(Rules::select)>> ||
+                    variant_select<std::remove_cvref_t<decltype(Rules::select)>> ||
                     unit_select<std::remove_cvref_t<decltype(Rules::select)>>,
                 "kvkeep: a select rule must be read_all, retrieve_blocks or have `bool reads(position query, position "
-                "key) const`; see "
-                "kvkeep/policy/policy.hpp");
+                "key) const`, or `variants`, `variant` and `bool reads(std::size_t variant, position query, position "
+                "key) const`; see kvkeep/policy/policy.hpp");
   static_assert(!unit_select<std::remove_cvref_t<decltype(Rules::select)>> ||
                     std::is_same_v<std::remove_cvref_t<decltype(Rules::distance)>, beyond>,
                 "kvkeep: a select rule that reads what was dropped from a window needs kvkeep::beyond as its distance");
@@ -331,7 +358,7 @@ concept retain_rule = std::copyable<R> && has_share<R> &&
 /// A select rule: read_all, a pattern of positions, or one that retrieves memory units.
 template <class S>
 concept select_rule = std::copyable<S> &&
-    (std::is_same_v<S, read_all> || detail::pattern_select<S> || detail::unit_select<S>);
+    (std::is_same_v<S, read_all> || detail::pattern_select<S> || detail::variant_select<S> || detail::unit_select<S>);
 /// When retain acts.
 template <class W>
 concept when_rule = std::copyable<W> && detail::schedules<W>;
