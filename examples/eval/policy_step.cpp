@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <string_view>
 
 namespace kvkeep_eval {
@@ -17,6 +19,25 @@ void check(const kvkeep::result<void>& result, const std::string& spec) {
   if (!result) {
     throw policy_failure(spec, result.error());
   }
+}
+
+std::size_t kept_tokens(const kvkeep::any_cache& cache) {
+  std::size_t all = 0;
+  for (std::size_t unit = 0; unit < cache.units(); ++unit) {
+    all += cache.held_count(unit);
+  }
+  return (all + cache.units() - 1) / cache.units();
+}
+
+std::vector<kvkeep::position> held_anywhere(const kvkeep::any_cache& cache) {
+  std::vector<kvkeep::position> all = cache.held(0);
+  for (std::size_t unit = 1; unit < cache.units(); ++unit) {
+    const std::vector<kvkeep::position> mine = cache.held(unit);
+    std::vector<kvkeep::position> both;
+    std::set_union(all.begin(), all.end(), mine.begin(), mine.end(), std::back_inserter(both));
+    all = std::move(both);
+  }
+  return all;
 }
 
 void check_room(const kvkeep::any_policy& policy, std::size_t tokens, const std::string& spec) {

@@ -40,6 +40,12 @@ void check_room(const kvkeep::any_policy& policy, std::size_t tokens, const std:
                                                  kvkeep::drop_listener on_drop = {},
                                                  const kvkeep::unit_tiers& tiers = {});
 
+// The tokens that a layer and kv head holds: the mean of all, rounded up.
+[[nodiscard]] std::size_t kept_tokens(const kvkeep::any_cache& cache);
+
+// The positions that some layer and kv head holds, oldest first.
+[[nodiscard]] std::vector<kvkeep::position> held_anywhere(const kvkeep::any_cache& cache);
+
 // The policy, with a seed of its own for the stream of this number if it draws at random.
 [[nodiscard]] kvkeep::any_policy reseeded(const kvkeep::any_policy& policy, std::uint64_t number);
 

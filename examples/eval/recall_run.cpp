@@ -98,7 +98,7 @@ class reading {
 
  private:
   [[nodiscard]] bool holds(const token_range& word) const {
-    const std::vector<kvkeep::position> held = stream_.cache().held();
+    const std::vector<kvkeep::position> held = held_anywhere(stream_.cache());
     const auto found = std::lower_bound(held.begin(), held.end(), static_cast<kvkeep::position>(word.first));
     const auto count = static_cast<std::ptrdiff_t>(word.last - word.first);
     return held.end() - found >= count && *(found + count - 1) == static_cast<kvkeep::position>(word.last - 1);

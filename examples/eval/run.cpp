@@ -43,37 +43,43 @@ class eviction_watch {
   explicit eviction_watch(std::size_t tokens) : every_((tokens / watched_tokens) | 1U) {}
 
   void operator()(const kvkeep::drop_event& event) {
-    if (event.unit != 0) {
-      return;  // every preset decides for the whole sequence
-    }
     evicted_ += event.dropped.size();
     for (const kvkeep::token_drop& drop : event.dropped) {
       const auto token = static_cast<std::size_t>(drop.at);
       if (watched(token)) {
-        fates_[token] = static_cast<std::size_t>(event.next);
+        fate& mine = fates_[token];
+        mine.at = static_cast<std::size_t>(event.next);
+        ++mine.units;
       }
     }
   }
 
-  // Notes what was seen of the first `tokens` tokens of the stream.
-  void finish(std::size_t tokens, stream_record& record) const {
-    record.evicted = evicted_;
+  // Notes what was seen of the first `tokens` tokens of the stream in a cache of so many units: a token is gone when all of
+  // them evicted it.
+  void finish(std::size_t tokens, std::size_t units, stream_record& record) const {
+    record.evicted = evicted_ / units;
     for (std::size_t token = 0; token < tokens; ++token) {
       if (watched(token)) {
-        const auto fate = fates_.find(token);
-        record.lifelines.push_back({token, fate == fates_.end() ? std::nullopt : std::optional(fate->second)});
+        const auto found = fates_.find(token);
+        const bool gone = found != fates_.end() && found->second.units == units;
+        record.lifelines.push_back({token, gone ? std::optional(found->second.at) : std::nullopt});
       }
     }
   }
 
  private:
+  struct fate {
+    std::size_t at = 0;     // the stream's length when it was last evicted
+    std::size_t units = 0;  // that evicted it
+  };
+
   [[nodiscard]] bool watched(std::size_t token) const noexcept {
     return token < watched_at_begin || token % every_ == 0;
   }
 
   std::size_t every_;
-  std::size_t evicted_ = 0;
-  std::map<std::size_t, std::size_t> fates_;  // token to the stream's length when it was evicted
+  std::size_t evicted_ = 0;  // of all units
+  std::map<std::size_t, fate> fates_;
 };
 
 float finite_loss(const matrix& logits, Eigen::Index row, token target, std::size_t position, const std::string& spec) {
@@ -164,11 +170,11 @@ void run_policy(const run_input& input, const kvkeep::any_policy& policy, std::s
   }
   record.seconds = run.seconds();
   record.peak_rss_bytes = peak.bytes();
-  record.kept_tokens = cache.held().size();
+  record.kept_tokens = kept_tokens(cache);
   record.kv_bytes = cache.bytes().keys + cache.bytes().values;
   record.tiers = tier_use_of(cache);
   record.full = record.tokens == tokens && tokens < input.tokens();
-  watch.finish(record.tokens, record);
+  watch.finish(record.tokens, cache.units(), record);
 }
 
 void run_recompute(const run_input& input, std::size_t window, std::size_t every, const std::string& spec,
@@ -209,7 +215,7 @@ void run_recompute(const run_input& input, std::size_t window, std::size_t every
   record.tokens = stopped ? record.tokens : tokens;
   record.seconds = run.seconds();
   record.peak_rss_bytes = peak.bytes();
-  record.kept_tokens = cache.held().size();
+  record.kept_tokens = kept_tokens(cache);
   record.kv_bytes = cache.bytes().keys + cache.bytes().values;
 }
 

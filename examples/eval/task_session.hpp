@@ -34,8 +34,8 @@ class task_session {
   std::size_t take_turn(const task_turn& turn, choice_rule rule);
 
   // Positions of the tokens held.
-  [[nodiscard]] std::vector<kvkeep::position> held() const { return cache_.held(); }
-  [[nodiscard]] std::size_t held_count() const { return cache_.held_count(); }
+  [[nodiscard]] std::vector<kvkeep::position> held() const { return held_anywhere(cache_); }
+  [[nodiscard]] std::size_t held_count() const { return kept_tokens(cache_); }
   // The surprisal of every token read, in nats, by position: -ln P(token | what was held when it came). Infinite for BOS.
   [[nodiscard]] std::span<const float> surprisals() const noexcept { return surprisals_; }
 

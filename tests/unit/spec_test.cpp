@@ -38,6 +38,16 @@ TEST(Spec, ParsesAndPrints) {
   EXPECT_EQ(spec_of("sir_llm:decay=0.7,window=0"), "sir_llm:sinks=4,window=0,count=1000,decay=0.7");
   EXPECT_EQ(spec_of("sir_llm_published:decay=1e-3"),
             "sir_llm_published:start=4,recent=1000,entropies=1000,decay=0.001");
+  EXPECT_EQ(spec_of("sparse_strided", {.max_tokens = 9}),
+            "sparse_strided:stride=128,window=paper,parts=merged,distance=stream,max_tokens=9");
+  EXPECT_EQ(spec_of("sparse_strided:window=kernel,parts=by_layer,distance=read,max_tokens=7"),
+            "sparse_strided:stride=128,window=kernel,parts=by_layer,distance=read,max_tokens=7");
+  EXPECT_EQ(spec_of("sparse_fixed:parts=by_head,sub_blocks=4,max_tokens=7"),
+            "sparse_fixed:block=128,columns=32,sub_blocks=4,parts=by_head,distance=stream,max_tokens=7");
+  EXPECT_EQ(spec_of("log_sparse:restart=64"),
+            "log_sparse:window=1,restart=64,restarts=segments,distance=stream,max_tokens=0");
+  EXPECT_EQ(spec_of("log_sparse:window=6,restart=64,restarts=repeated", {.max_tokens = 500}),
+            "log_sparse:window=6,restart=64,restarts=repeated,distance=stream,max_tokens=500");
   for (const auto& spec : kvkeep::policy_specs()) {
     const std::string whole = spec_of(spec.name, {.max_tokens = 9});
     EXPECT_EQ(spec_of(whole), whole) << "what is printed parses to the same";
@@ -87,6 +97,19 @@ TEST(Spec, NamesEveryMistake) {
   EXPECT_EQ(fault_of("interval:count=-1"), "count");
   EXPECT_EQ(fault_of("interval:seed=1"), "seed");
   EXPECT_NE(spec_of("interval:seed=1").find("it has: sinks, window, count"), std::string::npos);
+  EXPECT_EQ(fault_of("sparse_strided:max_tokens=9,stride=0"), "stride");
+  EXPECT_EQ(fault_of("sparse_strided"), "max_tokens");
+  EXPECT_EQ(fault_of("sparse_strided:window=129"), "window");
+  EXPECT_NE(spec_of("sparse_strided:window=129").find("allowed: paper | kernel"), std::string::npos);
+  EXPECT_NE(spec_of("sparse_fixed:parts=heads").find("allowed: merged | by_layer | by_head"), std::string::npos);
+  EXPECT_EQ(fault_of("sparse_fixed:max_tokens=9,columns=129"), "columns");
+  EXPECT_EQ(fault_of("sparse_fixed:max_tokens=9,sub_blocks=5"), "sub_blocks");
+  EXPECT_EQ(fault_of("sparse_fixed"), "max_tokens");
+  EXPECT_EQ(fault_of("sparse_fixed:l=4"), "l");
+  EXPECT_EQ(fault_of("log_sparse"), "max_tokens");
+  EXPECT_EQ(fault_of("log_sparse:restart=8,restarts=often"), "restarts");
+  EXPECT_EQ(fault_of("log_sparse:restart=8,window=9"), "window");
+  EXPECT_NE(spec_of("log_sparse:restart=8,distance=true").find("allowed: stream | read"), std::string::npos);
   EXPECT_EQ(fault_of("dense"), "max_tokens");
   EXPECT_EQ(fault_of("dense:max_tokens=0"), "max_tokens");
 }
