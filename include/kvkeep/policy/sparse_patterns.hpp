@@ -9,6 +9,11 @@
 #ifndef KVKEEP_POLICY_SPARSE_PATTERNS_HPP
 #define KVKEEP_POLICY_SPARSE_PATTERNS_HPP
 
+#include <array>
+#include <optional>
+#include <string_view>
+#include <utility>
+
 #include "kvkeep/policy/parameter.hpp"
 #include "kvkeep/policy/policy.hpp"
 #include "kvkeep/policy/retain/still_read.hpp"
@@ -17,6 +22,14 @@
 #include "kvkeep/policy/select/strided.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// In spec strings.
+inline constexpr std::array<std::pair<std::string_view, pattern_parts>, 3> parts_names{
+    {{"merged", pattern_parts::merged}, {"by_layer", pattern_parts::by_layer}, {"by_head", pattern_parts::by_head}}};
+
+}  // namespace detail
 
 /// The distances of a pattern's keys.
 struct pattern_distance {

@@ -19,6 +19,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <string>
 
 #include "kvkeep/policy/policy.hpp"
 #include "kvkeep/policy/rule_limits.hpp"

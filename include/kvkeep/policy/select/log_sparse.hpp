@@ -7,7 +7,9 @@
 #ifndef KVKEEP_POLICY_SELECT_LOG_SPARSE_HPP
 #define KVKEEP_POLICY_SELECT_LOG_SPARSE_HPP
 
+#include <algorithm>
 #include <bit>
+#include <string_view>
 
 #include "kvkeep/policy/select/pattern_parts.hpp"
 

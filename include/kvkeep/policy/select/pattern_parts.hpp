@@ -11,7 +11,6 @@
 
 #include <cstddef>
 #include <limits>
-#include <string_view>
 
 #include "kvkeep/policy/policy.hpp"
 
@@ -35,10 +34,6 @@ enum class pattern_need : std::uint8_t {
 inline constexpr position read_for_ever = (std::numeric_limits<position>::max)();
 
 namespace detail {
-
-/// Names of the choices, for spec strings.
-inline constexpr std::array<std::pair<std::string_view, pattern_parts>, 3> parts_names{
-    {{"merged", pattern_parts::merged}, {"by_layer", pattern_parts::by_layer}, {"by_head", pattern_parts::by_head}}};
 
 /// What one layer and kv head reads of a pattern of two parts.
 enum class pattern_half : std::uint8_t { both, first, second };

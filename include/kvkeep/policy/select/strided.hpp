@@ -7,6 +7,9 @@
 #ifndef KVKEEP_POLICY_SELECT_STRIDED_HPP
 #define KVKEEP_POLICY_SELECT_STRIDED_HPP
 
+#include <algorithm>
+#include <string_view>
+
 #include "kvkeep/policy/select/pattern_parts.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
