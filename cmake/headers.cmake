@@ -89,10 +89,12 @@ set(KVKEEP_HEADERS
     include/kvkeep/policy/retain/top.hpp
     include/kvkeep/policy/retain/unfiled.hpp
     include/kvkeep/policy/rule_limits.hpp
+    include/kvkeep/policy/select/chosen_by.hpp
     include/kvkeep/policy/select/fixed.hpp
     include/kvkeep/policy/select/layer_range.hpp
     include/kvkeep/policy/select/log_sparse.hpp
     include/kvkeep/policy/select/middle_top_k.hpp
+    include/kvkeep/policy/select/nearest_keys.hpp
     include/kvkeep/policy/select/pattern_parts.hpp
     include/kvkeep/policy/select/read_all.hpp
     include/kvkeep/policy/select/retrieve_blocks.hpp
@@ -103,6 +105,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/policy/spec.hpp
     include/kvkeep/policy/streaming_llm.hpp
     include/kvkeep/policy/traits.hpp
+    include/kvkeep/policy/unlimiformer.hpp
     include/kvkeep/position/distance.hpp
     include/kvkeep/position/encoding.hpp
     include/kvkeep/position/key_turning.hpp

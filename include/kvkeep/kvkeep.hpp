@@ -39,6 +39,7 @@
 #include "kvkeep/policy/select/layer_range.hpp"
 #include "kvkeep/policy/select/log_sparse.hpp"
 #include "kvkeep/policy/select/middle_top_k.hpp"
+#include "kvkeep/policy/select/nearest_keys.hpp"
 #include "kvkeep/policy/select/pattern_parts.hpp"
 #include "kvkeep/policy/select/read_all.hpp"
 #include "kvkeep/policy/select/retrieve_blocks.hpp"

@@ -72,10 +72,12 @@ class key_inspection {
  public:
   explicit key_inspection(const Core& core) noexcept : core_(&core) {}
 
-  /// The stream numbers of the keys that a query head read of them for the query that was attended last, best first. Valid until
-  /// the next attend. The layer and head must exist.
-  [[nodiscard]] std::span<const std::uint32_t> retrieved(std::size_t layer, std::size_t query_head) const noexcept {
-    return core_->memory.chosen(layer, query_head);
+  /// Who chooses keys in a layer: query_heads or kv_heads.
+  [[nodiscard]] std::size_t choosers() const noexcept { return core_->memory.choosers(); }
+  /// The stream numbers of the keys that a chooser's heads read of them for the query that was attended last, best first. Valid
+  /// until the next attend. The layer and chooser must exist.
+  [[nodiscard]] std::span<const std::uint32_t> retrieved(std::size_t layer, std::size_t chooser) const noexcept {
+    return core_->memory.chosen(layer, chooser);
   }
 
  private:

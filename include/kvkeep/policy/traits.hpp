@@ -316,7 +316,8 @@ struct explain_axes {
                     pattern_select<std::remove_cvref_t<decltype(Rules::select)>> ||
                     variant_select<std::remove_cvref_t<decltype(Rules::select)>> ||
                     unit_select<std::remove_cvref_t<decltype(Rules::select)>>,
-                "kvkeep: a select rule must be read_all, retrieve_blocks or have `bool reads(position query, position "
+                "kvkeep: a select rule must be read_all, retrieve_blocks, middle_top_k, nearest_keys or have `bool "
+                "reads(position query, position "
                 "key) const`, or `variants`, `variant` and `bool reads(std::size_t variant, position query, position "
                 "key) const`; see kvkeep/policy/policy.hpp");
   static_assert(!unit_select<std::remove_cvref_t<decltype(Rules::select)>> ||
@@ -325,7 +326,7 @@ struct explain_axes {
   static_assert(
       keeps_for<std::remove_cvref_t<decltype(Rules::select)>, std::remove_cvref_t<decltype(Rules::retain)>>,
       "kvkeep: retrieve_blocks goes with kvkeep::keep{kvkeep::sinks{...}, kvkeep::unfiled{...}} as its retain "
-      "rules, and middle_top_k with kvkeep::keep{kvkeep::sinks{...}, kvkeep::recent{...}}");
+      "rules, middle_top_k and nearest_keys with kvkeep::keep{kvkeep::sinks{...}, kvkeep::recent{...}}");
   static_assert(
       !mentions_label<std::remove_cvref_t<decltype(Rules::select)>> ||
           has_label<std::remove_cvref_t<decltype(Rules::select)>>,

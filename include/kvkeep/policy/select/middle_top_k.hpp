@@ -19,6 +19,22 @@ enum class step_rows : std::uint8_t {
   last,   ///< the last of each step alone (the authors' code)
 };
 
+namespace detail {
+
+/// An error where the rules beside a rule that reads dropped keys are of other sizes than one another.
+template <class Rules>
+[[nodiscard]] result<void> check_beside_dropped_keys(const Rules& rules, std::string_view rule) {
+  const auto [first, newest] = rule_tuple<keep<sinks, recent>>::of(rules.retain);
+  if (rules.distance.window != newest.count) {
+    return bad_argument("beyond.window", rules.distance.window, fmt::format("recent.count = {}", newest.count));
+  }
+  const schedule acts = rules.when.schedule();
+  if (acts.when == schedule::act::each_token && acts.together == 1) return {};
+  return make_error(errc::unsupported, "when", fmt::format("{} goes with each_token only", rule));
+}
+
+}  // namespace detail
+
 /// Every query reads, besides what retain leaves to it, for each query head the `count` keys with the largest score at distance
 /// `at` of all that were dropped, and reads them at that distance. Where there are fewer than `count`, it reads none of them.
 /// Ties: the older. Goes with keep{sinks, recent} and beyond of the same window, and with each_token. Exact; cost: every stored key of
@@ -41,14 +57,7 @@ struct middle_top_k {
   /// An error where the rules beside it are of other sizes.
   template <class Rules>
   [[nodiscard]] static result<void> check_rules(const Rules& rules) {
-    const auto [first, newest] = detail::rule_tuple<keep<sinks, recent>>::of(rules.retain);
-    if (rules.distance.window != newest.count) {
-      return detail::bad_argument("beyond.window", rules.distance.window,
-                                  fmt::format("recent.count = {}", newest.count));
-    }
-    const schedule acts = rules.when.schedule();
-    if (acts.when == schedule::act::each_token && acts.together == 1) return {};
-    return detail::make_error(errc::unsupported, "when", "middle_top_k goes with each_token only");
+    return detail::check_beside_dropped_keys(rules, "middle_top_k");
   }
 };
 

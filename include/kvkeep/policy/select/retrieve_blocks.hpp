@@ -14,16 +14,10 @@
 #include "kvkeep/policy/retain/keep.hpp"
 #include "kvkeep/policy/retain/sinks.hpp"
 #include "kvkeep/policy/retain/unfiled.hpp"
+#include "kvkeep/policy/select/chosen_by.hpp"
 #include "kvkeep/policy/select/layer_range.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
-
-/// Who chooses units.
-enum class chosen_by : std::uint8_t {
-  layer,       ///< all heads of a layer together, by the sum of their scores
-  kv_head,     ///< the query heads of each kv head
-  query_head,  ///< each query head; reads units that other heads of its kv head do not
-};
 
 /// What makes a token represent its unit.
 enum class representative_score : std::uint8_t {

@@ -1,0 +1,48 @@
+// nearest_keys: of all keys that have left the window, those that a query would attend to most.
+//
+// Source: Bertsch, Alon, Neubig, Gormley, "Unlimiformer: Long-Range Transformers with Unlimited Length Input", NeurIPS 2023, arXiv
+// 2305.01625, section 3; code abertsch72/unlimiformer.
+#ifndef KVKEEP_POLICY_SELECT_NEAREST_KEYS_HPP
+#define KVKEEP_POLICY_SELECT_NEAREST_KEYS_HPP
+
+#include "kvkeep/policy/select/chosen_by.hpp"
+#include "kvkeep/policy/select/middle_top_k.hpp"
+
+KVKEEP_NAMESPACE_BEGIN
+
+/// Every query reads, besides what retain leaves to it, the `count` keys with the largest score at distance `at` of all that were
+/// dropped, and reads them at that distance; all of them where there are no more. Ties: the older. What a kv head chooses has the
+/// largest sum of the scores of its query heads. A key's place decides its rotation, so that one search is exact for one distance alone: hence
+/// the constant. Without rope, or where positions are not to matter, `at` = 0. Goes with keep{sinks, recent} and beyond of the same
+/// window, and with each_token. Tokens are found as soon as they leave the window, those that the model made too. Exact; cost: every
+/// stored key of the layer once a query, whatever count is. Memory is taken for max_tokens tokens.
+struct nearest_keys {
+  std::size_t count = 1024;                   ///< keys, 1 .. max_tokens; published: as many as the model's window holds
+  std::size_t at = 0;                         ///< tokens: the distance at which keys are searched for and read
+  std::size_t max_tokens = 0;                 ///< of the stream, >= 1; no default: memory is taken for all of them
+  chosen_by chooses = chosen_by::query_head;  ///< or kv_head
+  layer_range layers{};                       ///< that read them; nothing is kept for the others
+
+  static constexpr bool has_units = true;
+  template <class Retain>
+  static constexpr bool goes_with = std::is_same_v<Retain, keep<sinks, recent>>;
+  [[nodiscard]] result<void> check() const {
+    if (auto ok = detail::check_tokens("max_tokens", max_tokens, 1); !ok) return ok;
+    if (count < 1 || count > max_tokens) {
+      return detail::bad_argument("count", count, fmt::format("1 .. max_tokens = {}", max_tokens));
+    }
+    if (chooses != chosen_by::query_head && chooses != chosen_by::kv_head) {
+      return detail::bad_argument("chooses", static_cast<int>(chooses), "query_head or kv_head");
+    }
+    return detail::check_tokens("at", at, 0);
+  }
+  /// An error where the rules beside it are of other sizes.
+  template <class Rules>
+  [[nodiscard]] static result<void> check_rules(const Rules& rules) {
+    return detail::check_beside_dropped_keys(rules, "nearest_keys");
+  }
+};
+
+KVKEEP_NAMESPACE_END
+
+#endif
