@@ -11,14 +11,19 @@ set(KVKEEP_HEADERS
     include/kvkeep/attention/softmax_state.hpp
     include/kvkeep/attention/tile.hpp
     include/kvkeep/attention/tile_pass.hpp
+    include/kvkeep/attention/tile_plan.hpp
     include/kvkeep/attention/turned_tile.hpp
     include/kvkeep/cache/any_cache.hpp
+    include/kvkeep/cache/attention_sizes.hpp
     include/kvkeep/cache/cache.hpp
+    include/kvkeep/cache/cache_bytes.hpp
     include/kvkeep/cache/cache_core.hpp
     include/kvkeep/cache/cache_core_impl.hpp
+    include/kvkeep/cache/cache_options.hpp
     include/kvkeep/cache/keep_set.hpp
     include/kvkeep/cache/layer_attention.hpp
     include/kvkeep/cache/memory_attention_impl.hpp
+    include/kvkeep/cache/more_reads.hpp
     include/kvkeep/cache/plan.hpp
     include/kvkeep/cache/planner.hpp
     include/kvkeep/cache/planner_impl.hpp

@@ -51,6 +51,13 @@ struct evidence_shape {
 
 namespace detail {
 
+/// Gathers nothing.
+struct no_evidence_wanted {
+  [[nodiscard]] static no_observer record(std::size_t) noexcept { return {}; }
+  static void take(const no_observer&, std::size_t, std::size_t, std::span<const softmax_state>) noexcept {}
+  static void take_states(std::size_t, std::size_t, std::span<const softmax_state>) noexcept {}
+};
+
 /// Weights of the rows of one region while their queries are attended, and the maxima they are relative to.
 struct weight_record {
   std::span<float> weights{};     // [rows][slots]

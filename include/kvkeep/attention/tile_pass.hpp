@@ -11,17 +11,12 @@
 #include <type_traits>
 
 #include "kvkeep/attention/attend_types.hpp"
+#include "kvkeep/attention/tile_plan.hpp"
 #include "kvkeep/attention/turned_tile.hpp"
 #include "kvkeep/detail/exp.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
 namespace detail {
-
-/// The blocks of a tile.
-struct tile_plan {
-  std::array<std::uint32_t, most_tile_blocks> blocks{};  // ascending where several queries read them
-  std::size_t count = 0;
-};
 
 /// Keys that are read as they are stored.
 struct stored_keys {};
@@ -79,12 +74,10 @@ class tile_pass {
   void run() noexcept {
     if constexpr (integers) round_queries();
     std::fill_n(scratch_.next.begin(), queries_.size(), std::size_t{0});
-    tile_plan now;
-    choose(now);
+    tile_plan now = following();
     while (now.count > 0) {
       take(now);
-      tile_plan next;
-      choose(next);
+      const tile_plan next = following();
       work(now, lane_, next);
       now = next;
     }
@@ -93,13 +86,10 @@ class tile_pass {
   /// The tile of a single query's spans from number `first` on; `next_lane` and `next` are what will be read after it.
   void run_tile(std::size_t first, const Lane& next_lane, std::size_t next_first) noexcept {
     scratch_.next[0] = first;
-    tile_plan now;
-    choose(now);
+    const tile_plan now = following();
     take(now);
     scratch_.next[0] = next_first;
-    tile_plan next;
-    choose(next);
-    work(now, next_lane, next);
+    work(now, next_lane, following());
   }
 
   /// Blocks of a tile.
@@ -132,35 +122,10 @@ class tile_pass {
     }
   }
 
-  /// The next blocks that any query reads, without taking them.
-  void choose(tile_plan& tile) const noexcept {
-    const std::size_t most = blocks_of_tile(dim_);
-    tile.count = 0;
-    if (queries_.size() == 1) {
-      const auto spans = queries_[0].spans.subspan(scratch_.next[0]);
-      tile.count = std::min(most, spans.size());
-      for (std::size_t b = 0; b < tile.count; ++b) tile.blocks[b] = spans[b].block;
-      return;
-    }
-    // The smallest block beyond the last one chosen, again and again: queries of a chunk read almost the same ones.
-    std::uint64_t beyond = 0;
-    while (tile.count < most) {
-      std::uint64_t smallest = ~std::uint64_t{0};
-      for (std::size_t q = 0; q < queries_.size(); ++q) {
-        const auto spans = queries_[q].spans;
-        for (std::size_t i = scratch_.next[q]; i < spans.size(); ++i) {
-          if (spans[i].block >= beyond) {
-            smallest = std::min<std::uint64_t>(smallest, spans[i].block);
-            break;
-          }
-        }
-      }
-      if (smallest == ~std::uint64_t{0}) return;
-      tile.blocks[tile.count++] = static_cast<std::uint32_t>(smallest);
-      beyond = smallest + 1;
-    }
+  /// The next tile, whose blocks are not taken yet.
+  [[nodiscard]] tile_plan following() const noexcept {
+    return plan_tile(queries_, scratch_.next, blocks_of_tile(dim_));
   }
-
   /// Moves the spans of a tile's blocks into masks, and lists the rows that read any.
   void take(const tile_plan& tile) noexcept {
     active_ = 0;

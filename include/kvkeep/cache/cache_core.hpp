@@ -3,15 +3,14 @@
 #define KVKEEP_CACHE_CACHE_CORE_HPP
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <memory>
 #include <new>
 #include <span>
 #include <string_view>
-#include <tuple>
-#include <vector>
 
+#include "kvkeep/cache/cache_bytes.hpp"
+#include "kvkeep/cache/cache_options.hpp"
 #include "kvkeep/cache/layer_attention.hpp"
 #include "kvkeep/cache/planner.hpp"
 #include "kvkeep/codec/f32.hpp"
@@ -21,38 +20,6 @@
 #include "kvkeep/storage/kv_store.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
-
-/// How a cache is built.
-struct cache_options {
-  position_encoding positions = rope{};  ///< how the model tells where tokens stand
-  std::size_t max_step = 512;            ///< tokens of one step at most, 1 .. 2^20; inside the promised bytes
-  position first_position = 0;           ///< stream position of the first token, 0 .. 2^53 - 1
-  float scale = 0.0F;                    ///< on q . k, > 0; 0: 1 / sqrt(head_dim)
-  float softcap = 0.0F;                  ///< scores become softcap * tanh(score / softcap), > 0; 0: none
-  std::vector<float>
-      sink_logits{};        ///< a logit per query head that takes part in the softmax and has no value; empty: none
-  std::size_t workers = 1;  ///< workers of the executors that attend may be given, 1 .. 1024: working memory for each
-  std::size_t key_parts =
-      1;  ///< parts into which the keys of a query are cut, to be attended at once and merged, 1 .. 1024;
-          ///< outputs depend on it in their last bits, never on the number of workers
-  std::size_t max_shortened =
-      0;                    ///< tokens of a step begun with may_shorten, where attention decides what the policy does:
-                            ///< its queries are kept until commit, 0 .. max_step
-  unit_tiers tiers{};       ///< where memory units lie, of policies that retrieve them
-  drop_listener on_drop{};  ///< told what was dropped and why
-};
-
-/// Bytes of a cache. All are allocated at construction and none later.
-struct cache_bytes {
-  std::size_t keys = 0;     ///< stored keys
-  std::size_t values = 0;   ///< stored values
-  std::size_t tables = 0;   ///< positions, slots, plans, columns
-  std::size_t memory = 0;   ///< of policies that retrieve units: representatives, attention sums, what was looked up
-  std::size_t staging = 0;  ///< of units that are on their way to or from a file
-  std::size_t scratch = 0;  ///< angles and the kernel's working memory
-  std::size_t total = 0;    ///< their sum
-  std::uint64_t file = 0;   ///< of the file of memory units, when it is full; not RAM, and not in the sum
-};
 
 namespace detail {
 
@@ -242,34 +209,9 @@ class cache_core {
   }
 
   [[nodiscard]] result<void> read(std::size_t layer, std::size_t kv_head, position at, std::span<float> key,
-                                  std::span<float> value) const {
-    for (const auto& [name, row] : {std::pair{"key", key}, std::pair{"value", value}}) {
-      if (row.size() != shape.head_dim) {
-        return bad_argument(name, fmt::format("{} floats", row.size()), fmt::format("head_dim = {}", shape.head_dim));
-      }
-    }
-    const auto s = slot_of(layer, kv_head, at);
-    if (!s) return s.error();
-    const auto lane = store.view(lane_of(layer, kv_head));
-    lane.copy_key(*s, key);
-    lane.copy_value(*s, value);
-    return {};
-  }
-
+                                  std::span<float> value) const;
   [[nodiscard]] result<void> export_row(std::size_t layer, std::size_t kv_head, position at,
-                                        std::span<std::byte> key_bytes, std::span<std::byte> value_bytes) const {
-    for (const auto& [name, given, wanted] :
-         {std::tuple{"key_bytes", key_bytes.size(), KeyCodec::row_bytes(shape.head_dim)},
-          std::tuple{"value_bytes", value_bytes.size(), ValueCodec::row_bytes(shape.head_dim)}}) {
-      if (given != wanted) {
-        return bad_argument(name, fmt::format("{} bytes", given), fmt::format("row_bytes(head_dim) = {}", wanted));
-      }
-    }
-    const auto s = slot_of(layer, kv_head, at);
-    if (!s) return s.error();
-    store.export_row(lane_of(layer, kv_head), *s, key_bytes, value_bytes);
-    return {};
-  }
+                                        std::span<std::byte> key_bytes, std::span<std::byte> value_bytes) const;
 
   /// The lane of the store that holds a layer and kv head; lanes of different units share blocks, not slots.
   [[nodiscard]] std::size_t lane_of(std::size_t layer, std::size_t kv_head) const noexcept {
@@ -355,26 +297,7 @@ class cache_core {
   void file(std::size_t n);
   void forget_dropped() noexcept;
 
-  [[nodiscard]] attention_sizes sizes(const cache_options& options) const {
-    attention_sizes out;
-    out.shape = shape;
-    out.max_step = options.max_step;
-    out.blocks = plan.planned_blocks();
-    out.most_spans = plan.kept().in_step;
-    out.workers = options.workers;
-    out.key_parts = options.key_parts;
-    out.sink_logits = options.sink_logits.size();
-    out.alibi = std::holds_alternative<alibi>(options.positions);
-    if (const rope* const r = std::get_if<rope>(&options.positions)) {
-      out.applied = r->applied;
-      out.pairs = rotary_dim_of(*r, shape.head_dim) / 2;
-      out.turns_keys = plan.storage().scattered;
-      out.near = out.turns_keys ? near_distances() : 0;
-      out.both = plan.storage().both();
-    }
-    return out;
-  }
-
+  [[nodiscard]] attention_sizes sizes(const cache_options& options) const;
   /// Whether keys are stored turned and raw: where they are not turned at all, both forms are one.
   [[nodiscard]] bool both_forms() const noexcept { return turns_ && plan.storage().both(); }
   [[nodiscard]] static planner_options plan_options(const cache_options& o) {

@@ -2,6 +2,10 @@
 #ifndef KVKEEP_CACHE_CACHE_CORE_IMPL_HPP
 #define KVKEEP_CACHE_CACHE_CORE_IMPL_HPP
 
+#include <cmath>
+#include <tuple>
+#include <utility>
+
 #include "kvkeep/cache/cache_core.hpp"
 
 KVKEEP_NAMESPACE_BEGIN
@@ -77,6 +81,27 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check_encoding(const cach
     }
   }
   return {};
+}
+
+template <class Policy, codec KeyCodec, codec ValueCodec>
+attention_sizes cache_core<Policy, KeyCodec, ValueCodec>::sizes(const cache_options& options) const {
+  attention_sizes out;
+  out.shape = shape;
+  out.max_step = options.max_step;
+  out.blocks = plan.planned_blocks();
+  out.most_spans = plan.kept().in_step;
+  out.workers = options.workers;
+  out.key_parts = options.key_parts;
+  out.sink_logits = options.sink_logits.size();
+  out.alibi = std::holds_alternative<alibi>(options.positions);
+  if (const rope* const r = std::get_if<rope>(&options.positions)) {
+    out.applied = r->applied;
+    out.pairs = rotary_dim_of(*r, shape.head_dim) / 2;
+    out.turns_keys = plan.storage().scattered;
+    out.near = out.turns_keys ? near_distances() : 0;
+    out.both = plan.storage().both();
+  }
+  return out;
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
@@ -220,6 +245,39 @@ void cache_core<Policy, KeyCodec, ValueCodec>::build_views(std::size_t unit, std
   }
   built_unit_ = unit;
   built_variant_ = variant;
+}
+
+template <class Policy, codec KeyCodec, codec ValueCodec>
+result<void> cache_core<Policy, KeyCodec, ValueCodec>::read(std::size_t layer, std::size_t kv_head, position at,
+                                                            std::span<float> key, std::span<float> value) const {
+  for (const auto& [name, row] : {std::pair{"key", key}, std::pair{"value", value}}) {
+    if (row.size() != shape.head_dim) {
+      return bad_argument(name, fmt::format("{} floats", row.size()), fmt::format("head_dim = {}", shape.head_dim));
+    }
+  }
+  const auto s = slot_of(layer, kv_head, at);
+  if (!s) return s.error();
+  const auto lane = store.view(lane_of(layer, kv_head));
+  lane.copy_key(*s, key);
+  lane.copy_value(*s, value);
+  return {};
+}
+
+template <class Policy, codec KeyCodec, codec ValueCodec>
+result<void> cache_core<Policy, KeyCodec, ValueCodec>::export_row(std::size_t layer, std::size_t kv_head, position at,
+                                                                  std::span<std::byte> key_bytes,
+                                                                  std::span<std::byte> value_bytes) const {
+  for (const auto& [name, given, wanted] :
+       {std::tuple{"key_bytes", key_bytes.size(), KeyCodec::row_bytes(shape.head_dim)},
+        std::tuple{"value_bytes", value_bytes.size(), ValueCodec::row_bytes(shape.head_dim)}}) {
+    if (given != wanted) {
+      return bad_argument(name, fmt::format("{} bytes", given), fmt::format("row_bytes(head_dim) = {}", wanted));
+    }
+  }
+  const auto s = slot_of(layer, kv_head, at);
+  if (!s) return s.error();
+  store.export_row(lane_of(layer, kv_head), *s, key_bytes, value_bytes);
+  return {};
 }
 
 template <class Policy, codec KeyCodec, codec ValueCodec>

@@ -13,6 +13,8 @@
 
 #include "kvkeep/attention/attend.hpp"
 #include "kvkeep/attention/evidence.hpp"
+#include "kvkeep/cache/attention_sizes.hpp"
+#include "kvkeep/cache/more_reads.hpp"
 #include "kvkeep/core/executor.hpp"
 #include "kvkeep/core/tensor.hpp"
 #include "kvkeep/position/rotator.hpp"
@@ -20,38 +22,6 @@
 
 KVKEEP_NAMESPACE_BEGIN
 namespace detail {
-
-/// Gathers nothing.
-struct no_evidence_wanted {
-  [[nodiscard]] static no_observer record(std::size_t) noexcept { return {}; }
-  static void take(const no_observer&, std::size_t, std::size_t, std::span<const softmax_state>) noexcept {}
-  static void take_states(std::size_t, std::size_t, std::span<const softmax_state>) noexcept {}
-};
-
-/// What queries read besides their views, at one distance and raw: spans [queries][choosers], by block; choosers is 1, or the
-/// number of kv heads or of query heads, for which what is read differs.
-struct more_reads {
-  const std::span<const key_span>* spans = nullptr;  // none
-  std::size_t choosers = 1;
-  position distance = 0;
-};
-
-/// What a layer_attention is built for.
-struct attention_sizes {
-  model_shape shape;
-  std::size_t max_step = 1;
-  std::size_t pairs = 0;        // of components that are turned; 0: no RoPE
-  std::size_t near = 0;         // distances whose angles are tabled, where keys are turned
-  std::size_t blocks = 0;       // of storage
-  std::size_t most_spans = 0;   // of one view, at most
-  std::size_t workers = 1;      // threads that may come
-  std::size_t key_parts = 1;    // parts into which the keys of a query are cut
-  std::size_t sink_logits = 0;  // query_heads or 0
-  bool turns_keys = false;      // keys are stored raw and have a distance each
-  bool both = false;            // keys are stored turned and raw
-  bool applied = false;         // rows come rotated at their stream position
-  bool alibi = false;
-};
 
 template <codec KeyCodec, codec ValueCodec>
 class layer_attention {
