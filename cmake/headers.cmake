@@ -64,6 +64,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/memory/filed_units.hpp
     include/kvkeep/memory/hot_units.hpp
     include/kvkeep/memory/key_memory.hpp
+    include/kvkeep/memory/key_scan.hpp
     include/kvkeep/memory/resident_tokens.hpp
     include/kvkeep/memory/row_sketch.hpp
     include/kvkeep/memory/side_by_side.hpp

@@ -9,10 +9,10 @@
 #include <span>
 
 #include "kvkeep/attention/key_span.hpp"
-#include "kvkeep/attention/tile_pass.hpp"
 #include "kvkeep/core/arena.hpp"
 #include "kvkeep/core/top_k.hpp"
 #include "kvkeep/memory/block_memory.hpp"
+#include "kvkeep/memory/key_scan.hpp"
 #include "kvkeep/memory/resident_tokens.hpp"
 #include "kvkeep/policy/select/middle_top_k.hpp"
 #include "kvkeep/policy/select/nearest_keys.hpp"
@@ -172,7 +172,6 @@ class key_memory {
   /// The scores of the searches of a kv head: of the filed rows, NaN where there is none, then of those that were dropped in this step.
   template <class Turn, class Lane>
   void score(std::size_t t, std::size_t head, std::span<const slot> dropped, const Turn& turn, const Lane& lane) {
-    using key_codec = typename Lane::key_codec;
     const std::size_t dim = shape_.head_dim;
     const std::size_t group = shape_.group();
     const std::size_t blocks = filed_rows() / block_tokens;
@@ -180,26 +179,8 @@ class key_memory {
     if (searches_ < group) {  // the sum of the scores is the score of the sum
       for (std::size_t i = dim; i < group * dim; ++i) turned_[i % dim] += turned_[i];
     }
-    prefetch_window ahead;
-    ahead.spread(1);
+    scan_keys(lane, blocks_, blocks, turned_, searches_, scores_.data(), scores_.size() / searches_);
     for (std::size_t b = 0; b < blocks; ++b) {
-      if constexpr (key_codec::integer) {
-        for (std::size_t g = 0; g < searches_; ++g) {
-          lane.scores(turned_.subspan(g * dim, dim), to_slot((blocks_ + b) * block_tokens),
-                      scores_of(g).subspan(b * block_tokens, block_tokens));
-        }
-      } else {
-        const std::byte* const block = lane.key_block(blocks_ + b);
-        by_groups<rows_at_once>(searches_, [&]<std::size_t Rows>(std::size_t first) {
-          std::array<const float*, Rows> queries;
-          std::array<float*, Rows> scores;
-          for (std::size_t r = 0; r < Rows; ++r) {
-            queries[r] = turned_.data() + (first + r) * dim;
-            scores[r] = scores_of(first + r).data() + b * block_tokens;
-          }
-          score_blocks<key_codec, Rows, 1>(&block, dim, queries.data(), scores.data(), ahead);
-        });
-      }
       if (filed_rows_[b] == 0xFFFFU) continue;
       for (std::size_t r = 0; r < block_tokens; ++r) {
         if ((std::uint32_t{filed_rows_[b]} >> r & 1U) != 0) continue;
