@@ -56,6 +56,9 @@ std::size_t turn_room(const kvkeep::any_policy& policy, std::size_t longest) {
       room += tokens;
       bounded = true;
     };
+    if constexpr (requires { preset.pattern(); }) {
+      return longest;  // what comes makes room for itself
+    }
     if constexpr (requires { preset.window; }) {
       add(preset.window);
     }

@@ -3,6 +3,7 @@
 
 #include "choice.hpp"
 #include "llama.hpp"
+#include "policy_step.hpp"
 #include "task_turn.hpp"
 
 #include <kvkeep/kvkeep.hpp>

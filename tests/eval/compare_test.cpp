@@ -107,6 +107,27 @@ TEST(Compare, ASlidingWindowAsLongAsTheStreamIsDense) {
   EXPECT_LT(*report.policies[3].perplexity, *dense.perplexity * 0.99);  // nothing of this would show if all were alike
 }
 
+// Patterns whose layers keep different tokens: what is kept and evicted is the mean, and a token is gone when all let it go.
+TEST(Compare, PatternsKeepWhatEachLayerStillReads) {
+  const comparison report = run(300,
+                                {"dense", "sparse_fixed:block=300,columns=1", "sparse_fixed:block=32,columns=8",
+                                 "sparse_strided:stride=31,parts=by_layer", "log_sparse:restart=64"},
+                                50);
+  const auto gone = [&](std::size_t policy) {
+    const auto& lines = report.policies[policy].lifelines;
+    return std::count_if(lines.begin(), lines.end(), [](const auto& line) { return line.evicted.has_value(); });
+  };
+  expect_close(*report.policies[1].perplexity, *report.policies[0].perplexity);
+  EXPECT_EQ(report.policies[2].kept_tokens, 300 - 288 + 9 * 8U);
+  EXPECT_EQ(report.policies[2].evicted, 9 * 24U);
+  EXPECT_GT(gone(2), 0);
+  EXPECT_EQ(report.policies[3].kept_tokens, (32 + 300) / 2U) << "half of the four layers keep 32";
+  EXPECT_EQ(report.policies[3].evicted, (300 - 32) / 2U);
+  EXPECT_EQ(gone(3), 0) << "the others keep every token";
+  EXPECT_LE(report.policies[4].kept_tokens, 64U);
+  for (std::size_t i = 2; i < 5; ++i) EXPECT_GT(*report.policies[i].perplexity, *report.policies[0].perplexity * 1.01);
+}
+
 // The bytes are the whole cache's: blocks of 16 tokens, for what is kept and one step.
 TEST(Compare, KeptTokensAndBytesAreTheLibrarys) {
   struct kept {

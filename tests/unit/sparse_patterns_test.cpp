@@ -48,7 +48,7 @@ void for_each_pattern(const F& f) {
   using namespace kvkeep;
   for (const pattern_parts parts : all_parts) {
     for (const std::size_t l : {1U, 2U, 4U, 5U, 16U, 200U}) {
-      for (const strided_window w : {strided_window::paper, strided_window::kernel}) f(strided{l, w, parts});
+      for (const strided_band w : {strided_band::paper, strided_band::kernel}) f(strided{l, w, parts});
       for (const std::size_t c : {1U, 2U, 5U}) {
         for (const std::size_t s : {1U, 2U, 3U}) {
           if (c * s <= l) f(fixed{l, c, s, parts});
@@ -68,12 +68,12 @@ void for_each_pattern(const F& f) {
 
 TEST(SparsePatterns, AreThoseOfTheWorkedExamples) {
   using namespace kvkeep;
-  for (const strided_window w : {strided_window::paper, strided_window::kernel}) {
+  for (const strided_band w : {strided_band::paper, strided_band::kernel}) {
     EXPECT_EQ(reads_of(strided{4, w}, 11), (set{3, 7, 8, 9, 10, 11}));
     EXPECT_EQ(reads_of(strided{4, w, pattern_parts::by_layer}, 11, 1), (set{3, 7, 11}));
   }
-  EXPECT_EQ(reads_of(strided{4, strided_window::paper, pattern_parts::by_head}, 11), (set{7, 8, 9, 10, 11}));
-  EXPECT_EQ(reads_of(strided{4, strided_window::kernel, pattern_parts::by_head}, 11), (set{8, 9, 10, 11}));
+  EXPECT_EQ(reads_of(strided{4, strided_band::paper, pattern_parts::by_head}, 11), (set{7, 8, 9, 10, 11}));
+  EXPECT_EQ(reads_of(strided{4, strided_band::kernel, pattern_parts::by_head}, 11), (set{8, 9, 10, 11}));
   EXPECT_EQ(reads_of(fixed{4, 1}, 10), (set{3, 7, 8, 9, 10}));
   EXPECT_EQ(reads_of(fixed{4, 1}, 11), (set{3, 7, 8, 9, 10, 11}));
   EXPECT_EQ(reads_of(fixed{4, 1}, 12), (set{3, 7, 11, 12}));
@@ -116,7 +116,7 @@ TEST(SparsePatterns, ReadTheQueryItselfAndNothingOfOtherParts) {
   });
   using namespace kvkeep;
   for (position i = 0; i < 70; ++i) {
-    const strided s{6, strided_window::paper, pattern_parts::by_layer};
+    const strided s{6, strided_band::paper, pattern_parts::by_layer};
     EXPECT_EQ(united(reads_of(s, i, 0), reads_of(s, i, 1)), reads_of(strided{6}, i));
     const fixed f{7, 2, 3, pattern_parts::by_head};
     for (std::size_t sub = 0; sub < 3; ++sub) {
@@ -140,8 +140,8 @@ TEST(SparsePatterns, AreDenseWhereTheWindowIsWideEnough) {
 
 TEST(SparsePatterns, PutVariantsWhereThePaperDoes) {
   using namespace kvkeep;
-  const strided layers{4, strided_window::paper, pattern_parts::by_layer};
-  const strided heads{4, strided_window::paper, pattern_parts::by_head};
+  const strided layers{4, strided_band::paper, pattern_parts::by_layer};
+  const strided heads{4, strided_band::paper, pattern_parts::by_head};
   const fixed merged{8, 2, 3};
   const fixed by_layer{8, 2, 3, pattern_parts::by_layer};
   const fixed by_head{8, 2, 3, pattern_parts::by_head};
@@ -197,8 +197,8 @@ void check_needs(const Pattern& p, position length) {
 TEST(SparsePatterns, KnowWhoReadsATokenLast) {
   using namespace kvkeep;
   for (const pattern_parts parts : all_parts) {
-    check_needs(strided{3, strided_window::paper, parts}, 30);
-    check_needs(strided{3, strided_window::kernel, parts}, 30);
+    check_needs(strided{3, strided_band::paper, parts}, 30);
+    check_needs(strided{3, strided_band::kernel, parts}, 30);
     check_needs(fixed{4, 1, 1, parts}, 30);
     check_needs(fixed{7, 2, 3, parts}, 30);
     check_needs(fixed{1, 1, 1, parts}, 10);
@@ -223,7 +223,7 @@ TEST(SparsePatterns, AreEvictableOrSayThatTheyAreNot) {
   const std::string strided_fault = fault(still_read{strided{4}, 100});
   EXPECT_NE(strided_fault.find("A2 of strided reads every token again"), std::string::npos) << strided_fault;
   EXPECT_NE(strided_fault.find("keep_all{max_tokens}"), std::string::npos) << strided_fault;
-  EXPECT_NE(fault(still_read{strided{4, strided_window::paper, pattern_parts::by_layer}, 100}), "none");
+  EXPECT_NE(fault(still_read{strided{4, strided_band::paper, pattern_parts::by_layer}, 100}), "none");
   const std::string log_fault = fault(still_read{log_sparse{}, 100});
   EXPECT_NE(log_fault.find("log_sparse without segments"), std::string::npos) << log_fault;
   EXPECT_NE(fault(still_read{log_sparse{1, 8, log_restarts::repeated}, 100}), "none");
@@ -311,7 +311,7 @@ TEST(StillRead, TakesUnitsAndMemoryByItsParts) {
   EXPECT_EQ(capacities(sparse_strided{.stride = 10, .parts = pattern_parts::by_layer, .max_tokens = 1000}),
             (counts{11, 1000, 11, 1000}));
   EXPECT_EQ(capacities(sparse_strided{
-                .stride = 10, .window = strided_window::kernel, .parts = pattern_parts::by_layer, .max_tokens = 1000}),
+                .stride = 10, .band = strided_band::kernel, .parts = pattern_parts::by_layer, .max_tokens = 1000}),
             (counts{10, 1000, 10, 1000}));
   EXPECT_EQ(capacities(sparse_strided{.stride = 10, .parts = pattern_parts::by_head, .max_tokens = 1000}).size(), 16U);
   EXPECT_EQ(capacities(sparse_fixed{.block = 10, .columns = 2, .max_tokens = 1000}), (counts{10 + 99 * 2}));

@@ -39,9 +39,9 @@ TEST(Spec, ParsesAndPrints) {
   EXPECT_EQ(spec_of("sir_llm_published:decay=1e-3"),
             "sir_llm_published:start=4,recent=1000,entropies=1000,decay=0.001");
   EXPECT_EQ(spec_of("sparse_strided", {.max_tokens = 9}),
-            "sparse_strided:stride=128,window=paper,parts=merged,distance=stream,max_tokens=9");
-  EXPECT_EQ(spec_of("sparse_strided:window=kernel,parts=by_layer,distance=read,max_tokens=7"),
-            "sparse_strided:stride=128,window=kernel,parts=by_layer,distance=read,max_tokens=7");
+            "sparse_strided:stride=128,band=paper,parts=merged,distance=stream,max_tokens=9");
+  EXPECT_EQ(spec_of("sparse_strided:band=kernel,parts=by_layer,distance=read,max_tokens=7"),
+            "sparse_strided:stride=128,band=kernel,parts=by_layer,distance=read,max_tokens=7");
   EXPECT_EQ(spec_of("sparse_fixed:parts=by_head,sub_blocks=4,max_tokens=7"),
             "sparse_fixed:block=128,columns=32,sub_blocks=4,parts=by_head,distance=stream,max_tokens=7");
   EXPECT_EQ(spec_of("log_sparse:restart=64"),
@@ -99,8 +99,8 @@ TEST(Spec, NamesEveryMistake) {
   EXPECT_NE(spec_of("interval:seed=1").find("it has: sinks, window, count"), std::string::npos);
   EXPECT_EQ(fault_of("sparse_strided:max_tokens=9,stride=0"), "stride");
   EXPECT_EQ(fault_of("sparse_strided"), "max_tokens");
-  EXPECT_EQ(fault_of("sparse_strided:window=129"), "window");
-  EXPECT_NE(spec_of("sparse_strided:window=129").find("allowed: paper | kernel"), std::string::npos);
+  EXPECT_EQ(fault_of("sparse_strided:band=129"), "band");
+  EXPECT_NE(spec_of("sparse_strided:band=129").find("allowed: paper | kernel"), std::string::npos);
   EXPECT_NE(spec_of("sparse_fixed:parts=heads").find("allowed: merged | by_layer | by_head"), std::string::npos);
   EXPECT_EQ(fault_of("sparse_fixed:max_tokens=9,columns=129"), "columns");
   EXPECT_EQ(fault_of("sparse_fixed:max_tokens=9,sub_blocks=5"), "sub_blocks");

@@ -164,8 +164,8 @@ std::string message(const kvkeep::result<void>& ok) { return ok ? "none" : ok.er
 TEST(SparsePatterns, NameEveryMistake) {
   using namespace kvkeep;
   EXPECT_EQ(message(strided{0}.check()), "kvkeep: stride = 0; allowed: 1 .. 2147483647");
-  EXPECT_EQ(fault(strided{4, static_cast<strided_window>(2)}.check()), "window");
-  EXPECT_EQ(fault(strided{4, strided_window::paper, static_cast<pattern_parts>(3)}.check()), "parts");
+  EXPECT_EQ(fault(strided{4, static_cast<strided_band>(2)}.check()), "band");
+  EXPECT_EQ(fault(strided{4, strided_band::paper, static_cast<pattern_parts>(3)}.check()), "parts");
   EXPECT_EQ(message(fixed{0, 1}.check()), "kvkeep: block = 0; allowed: 1 .. 2147483647");
   EXPECT_EQ(message(fixed{8, 9}.check()), "kvkeep: columns = 9; allowed: 1 .. block = 8");
   EXPECT_EQ(fault(fixed{8, 0}.check()), "columns");
@@ -210,7 +210,7 @@ TEST(SparsePatterns, RefuseModelsWhereAPartWouldNeverBeRead) {
             "kvkeep: kv_heads = 4; allowed: >= sub_blocks = 5");
   EXPECT_EQ(of(flat, sparse_fixed{.columns = 8, .sub_blocks = 4, .max_tokens = 9}), "none");
   EXPECT_EQ(of(narrow, sparse_fixed{.columns = 8, .parts = pattern_parts::by_layer, .max_tokens = 9}), "none");
-  const strided heads{4, strided_window::paper, pattern_parts::by_head};
+  const strided heads{4, strided_band::paper, pattern_parts::by_head};
   EXPECT_FALSE(try_make_planner(narrow, policy{keep_all{9}, heads})) << "as a select rule, too";
 }
 

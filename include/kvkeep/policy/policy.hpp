@@ -2,7 +2,7 @@
 //
 // A policy answers three questions and says when it acts:
 //   retain    who stays?                     keep{sinks{4}, recent{508}}, keep_all{max_tokens}
-//   select    who is read by this query?     read_all, retrieve_blocks
+//   select    who is read by this query?     read_all, retrieve_blocks, strided, fixed, ...
 //   distance  how far away is it?            true_distance, cache_distance, beyond{window, at}, ...
 //   when      when does retain act?          each_token, each_block, before_step, after_step
 // It is a value: its parameters and nothing else, no base class, no virtual call.

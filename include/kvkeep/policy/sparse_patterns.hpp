@@ -59,9 +59,9 @@ struct pattern_distance {
 /// Query i reads the `stride` tokens before it and every stride-th one before those. Layers or heads that read the first part
 /// alone keep stride tokens (one fewer in the kernel's form); all others keep max_tokens.
 struct sparse_strided {
-  std::size_t stride = 128;                       ///< tokens, >= 1 (l); published 128 (CIFAR-10, ImageNet 64x64)
-  strided_window window = strided_window::paper;  ///< how many tokens the first part has
-  pattern_parts parts = pattern_parts::merged;    ///< who reads which part
+  std::size_t stride = 128;                     ///< tokens, >= 1 (l); published 128 (CIFAR-10, ImageNet 64x64)
+  strided_band band = strided_band::paper;      ///< how many tokens the first part has
+  pattern_parts parts = pattern_parts::merged;  ///< who reads which part
   pattern_distance::counted distance = pattern_distance::counted::stream;
   std::size_t max_tokens = 0;  ///< of the stream, >= 1; no default: memory is taken for all of them
 
@@ -70,10 +70,10 @@ struct sparse_strided {
   [[nodiscard]] static constexpr auto parameters() {
     return std::tuple{
         token_parameter<sparse_strided>{"stride", &sparse_strided::stride, 1, "tokens between two of the far ones"},
-        choice_parameter<sparse_strided, strided_window, 2>{
-            "window",
-            &sparse_strided::window,
-            {{{"paper", strided_window::paper}, {"kernel", strided_window::kernel}}},
+        choice_parameter<sparse_strided, strided_band, 2>{
+            "band",
+            &sparse_strided::band,
+            {{{"paper", strided_band::paper}, {"kernel", strided_band::kernel}}},
             "near tokens, the query included: stride + 1, or stride"},
         choice_parameter<sparse_strided, pattern_parts, 3>{"parts", &sparse_strided::parts, detail::parts_names,
                                                            "who reads near tokens and who far ones"},
@@ -82,7 +82,7 @@ struct sparse_strided {
         token_parameter<sparse_strided>{"max_tokens", &sparse_strided::max_tokens, 1,
                                         "tokens that fit; a longer stream is an error"}};
   }
-  [[nodiscard]] constexpr strided pattern() const noexcept { return {stride, window, parts}; }
+  [[nodiscard]] constexpr strided pattern() const noexcept { return {stride, band, parts}; }
   [[nodiscard]] result<void> check() const { return kvkeep::check_parameters(*this); }
   [[nodiscard]] constexpr auto rules() const {
     return policy{still_read{pattern(), max_tokens, endless::kept}, pattern(), pattern_distance{distance},

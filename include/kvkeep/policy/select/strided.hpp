@@ -15,7 +15,7 @@
 KVKEEP_NAMESPACE_BEGIN
 
 /// How many tokens A1 of `strided` has.
-enum class strided_window : std::uint8_t {
+enum class strided_band : std::uint8_t {
   paper,   ///< stride + 1: max(0, i - stride) .. i
   kernel,  ///< stride: the released kernel's band, i included. Merged, both read the same: i - stride is in A2
 };
@@ -24,7 +24,7 @@ enum class strided_window : std::uint8_t {
 /// as a retain rule only A1 alone can evict. Cost: one division a token held and query.
 struct strided {
   std::size_t stride = 128;  ///< tokens, >= 1; published 128 (CIFAR-10, ImageNet 64x64)
-  strided_window window = strided_window::paper;
+  strided_band band = strided_band::paper;
   pattern_parts parts = pattern_parts::merged;
 
   /// What still_read says where a variant needs everything.
@@ -63,8 +63,8 @@ struct strided {
 
   [[nodiscard]] result<void> check() const {
     if (auto ok = detail::check_tokens("stride", stride, 1); !ok) return ok;
-    if (window > strided_window::kernel) {
-      return detail::bad_argument("window", static_cast<int>(window), "paper or kernel");
+    if (band > strided_band::kernel) {
+      return detail::bad_argument("band", static_cast<int>(band), "paper or kernel");
     }
     return detail::check_parts(parts);
   }
@@ -75,7 +75,7 @@ struct strided {
  private:
   /// Tokens of A1.
   [[nodiscard]] constexpr position newest() const noexcept {
-    return static_cast<position>(stride) + (window == strided_window::paper ? 1 : 0);
+    return static_cast<position>(stride) + (band == strided_band::paper ? 1 : 0);
   }
 };
 
