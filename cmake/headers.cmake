@@ -61,7 +61,12 @@ set(KVKEEP_HEADERS
     include/kvkeep/memory/byte_shadow.hpp
     include/kvkeep/memory/directions.hpp
     include/kvkeep/memory/dot_rows.hpp
+    include/kvkeep/memory/encoding_windows.hpp
     include/kvkeep/memory/filed_units.hpp
+    include/kvkeep/memory/hidden_state_cost.hpp
+    include/kvkeep/memory/hidden_state_rows.hpp
+    include/kvkeep/memory/hidden_state_store.hpp
+    include/kvkeep/memory/hidden_state_types.hpp
     include/kvkeep/memory/hot_units.hpp
     include/kvkeep/memory/key_memory.hpp
     include/kvkeep/memory/key_scan.hpp
@@ -118,5 +123,6 @@ set(KVKEEP_HEADERS
     include/kvkeep/position/rope_frequencies.hpp
     include/kvkeep/position/rotate.hpp
     include/kvkeep/position/rotator.hpp
+    include/kvkeep/position/squeezed_position.hpp
     include/kvkeep/storage/kv_store.hpp
     include/kvkeep/storage/spill_file.hpp)

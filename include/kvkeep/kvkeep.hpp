@@ -21,6 +21,9 @@
 #include "kvkeep/core/tensor.hpp"
 #include "kvkeep/core/top_k.hpp"
 #include "kvkeep/core/types.hpp"
+#include "kvkeep/memory/encoding_windows.hpp"
+#include "kvkeep/memory/hidden_state_cost.hpp"
+#include "kvkeep/memory/hidden_state_store.hpp"
 #include "kvkeep/memory/unit_tiers.hpp"
 #include "kvkeep/policy/evidence/surprisals.hpp"
 #include "kvkeep/policy/policy.hpp"
@@ -49,6 +52,7 @@
 #include "kvkeep/position/encoding.hpp"
 #include "kvkeep/position/rope_frequencies.hpp"
 #include "kvkeep/position/rotate.hpp"
+#include "kvkeep/position/squeezed_position.hpp"
 #include "kvkeep/storage/kv_store.hpp"
 
 #endif
