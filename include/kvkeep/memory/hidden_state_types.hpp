@@ -43,8 +43,7 @@ struct hidden_state_read {
 /// Where attend tells what it chose. Any may be empty: not wanted. The outputs of windows or other stores are joined by merge():
 /// a part is softmax_state{log_sum_exp, 1, output} where it read something.
 struct hidden_state_choice {
-  std::span<std::uint32_t>
-      tokens{};  ///< [queries, query_heads, k]: token numbers, best first; `counts` of k are written
+  std::span<std::uint32_t> tokens{};  ///< [queries, query_heads, k]: numbers, best first; `counts` of k are written
   std::span<std::uint32_t> counts{};  ///< [queries, query_heads]: tokens read, k or fewer
   std::span<float> log_sum_exp{};     ///< [queries, query_heads]: ln of the sum of e^score over them; none: -infinity
 };
