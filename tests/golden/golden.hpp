@@ -15,6 +15,8 @@ namespace golden {
 [[nodiscard]] report run_sirllm_policy_fuzz(const json& file);
 [[nodiscard]] report run_infllm_repo_stream_llm(const json& file);
 [[nodiscard]] report run_infllm_repo_infinite_lm(const json& file);
+[[nodiscard]] report run_unlimiformer(const json& file);
+[[nodiscard]] report run_unlimiformer_llama(const json& file);
 
 // Tables of other projects, by the name of the file.
 [[nodiscard]] report run_rope_inv_freq_tables(const json& file);

@@ -31,6 +31,8 @@ constexpr std::array systems{
     adapter{"sirllm_policy_fuzz", golden::run_sirllm_policy_fuzz},
     adapter{"infllm_repo_stream_llm", golden::run_infllm_repo_stream_llm},
     adapter{"infllm_repo_infinite_lm", golden::run_infllm_repo_infinite_lm},
+    adapter{"unlimiformer", golden::run_unlimiformer},
+    adapter{"unlimiformer_llama", golden::run_unlimiformer_llama},
 };
 constexpr std::array peers{
     adapter{"rope_inv_freq_tables", golden::run_rope_inv_freq_tables},
