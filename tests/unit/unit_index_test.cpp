@@ -366,8 +366,8 @@ TEST(UnitIndex, TakesNoMemoryForShortCutsThatCannotAct) {
   EXPECT_GT(bytes(1000, 40), bytes(1000, 0));
   // The coarse scan of long vectors: where it would leave no fewer than there are, there is none.
   const kvkeep::model_shape many{1, 64, 8, 16};
-  const std::size_t all = filled_index(many, 1, 400, 1, 50).bytes();
-  const std::size_t some = filled_index(many, 1, 400, 1, 49).bytes();
+  const std::size_t all = filled_index(many, 1, 400, 1, 100).bytes();
+  const std::size_t some = filled_index(many, 1, 400, 1, 99).bytes();
   EXPECT_GT(some, all + 400 * 128);
 }
 

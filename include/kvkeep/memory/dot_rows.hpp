@@ -1,7 +1,8 @@
-// dot_rows: the dot product of two rows of floats.
+// dot_rows: the dot products of rows of floats.
 #ifndef KVKEEP_MEMORY_DOT_ROWS_HPP
 #define KVKEEP_MEMORY_DOT_ROWS_HPP
 
+#include <array>
 #include <cstddef>
 
 #include "kvkeep/detail/simd.hpp"
@@ -9,23 +10,35 @@
 KVKEEP_NAMESPACE_BEGIN
 namespace detail {
 
-/// The dot product of two rows, fp32 accumulation. Asks for another row, which comes next.
-[[nodiscard]] inline float dot_rows(const float* a, const float* b, std::size_t count, const float* next) noexcept {
-  vec sums[4] = {};
+/// The dot products of a row with some others, fp32 accumulation, bit for bit the same for one as for many. Rows in pages of
+/// their own are read side by side.
+template <std::size_t Rows>
+[[nodiscard]] inline std::array<float, Rows> dot_rows(const float* a, const std::array<const float*, Rows>& rows,
+                                                      std::size_t count) noexcept {
+  vec sums[Rows][4] = {};
+  const std::size_t whole = count / vec_width * vec_width;
   std::size_t i = 0;
   for (; i + 4 * vec_width <= count; i += 4 * vec_width) {
-    for (std::size_t line = 0; line < 4 * vec_width; line += 16) prefetch(next + i + line);
-    for (std::size_t j = 0; j < 4; ++j) sums[j] += load(a + i + j * vec_width) * load(b + i + j * vec_width);
+    for (std::size_t j = 0; j < 4; ++j) {
+      const vec x = load(a + i + j * vec_width);
+      for (std::size_t r = 0; r < Rows; ++r) sums[r][j] += x * load(rows[r] + i + j * vec_width);
+    }
   }
-  for (; i + vec_width <= count; i += vec_width) sums[0] += load(a + i) * load(b + i);
-  float rest = 0.0F;
-  for (; i < count; ++i) rest += a[i] * b[i];
-  return sum_of((sums[0] + sums[1]) + (sums[2] + sums[3])) + rest;
+  for (; i < whole; i += vec_width) {
+    for (std::size_t r = 0; r < Rows; ++r) sums[r][0] += load(a + i) * load(rows[r] + i);
+  }
+  std::array<float, Rows> out;
+  for (std::size_t r = 0; r < Rows; ++r) {
+    float rest = 0.0F;
+    for (std::size_t c = whole; c < count; ++c) rest += a[c] * rows[r][c];
+    out[r] = sum_of((sums[r][0] + sums[r][1]) + (sums[r][2] + sums[r][3])) + rest;
+  }
+  return out;
 }
 
-/// The same, and none comes next.
+/// The dot product of two rows.
 [[nodiscard]] inline float dot_rows(const float* a, const float* b, std::size_t count) noexcept {
-  return dot_rows(a, b, count, b);
+  return dot_rows(a, std::array{b}, count)[0];
 }
 
 }  // namespace detail

@@ -38,10 +38,12 @@ class row_sketch {
     codes_ = memory.take<std::uint8_t>(layers * rows * units * parts);
     scales_ = memory.take<float>(layers * rows * units);
     centre_ = memory.take<float>(layers * rows * length);
-    directions_ = memory.take<float>(layers * rows * parts * length);
+    directions_ = memory.take<std::int8_t>(layers * rows * parts * length);
+    steps_ = memory.take<float>(layers * rows * parts);
     spread_ = memory.take<float>(layers * rows * parts);
     moments_ = memory.take<float>(learned_units * learned_units);
     shares_ = memory.take<float>(2 * parts * learned_units);
+    found_ = memory.take<float>(parts * length);
     from_centre_ = memory.take<float>(length);
     query_ = memory.take<std::int8_t>(parts);
   }
@@ -127,9 +129,26 @@ class row_sketch {
     const bool usual = is_usual(vector);
     for (std::size_t c = 0; c < length_; ++c) from_centre_[c] = usual ? vector[c] - centre[c] : 0.0F;
   }
+  /// The components of a vector along the directions.
   void project(std::size_t which, const float* vector, std::array<float, parts>& out) const noexcept {
-    const float* const directions = directions_.data() + which * parts * length_;
-    for (std::size_t p = 0; p < parts; ++p) out[p] = dot_rows(vector, directions + p * length_, length_);
+    const std::int8_t* const directions = directions_.data() + which * parts * length_;
+    const std::size_t whole = length_ / vec_width * vec_width;
+    side_by_side(parts, [&](const stretch_places& at) {
+      vec sums[stretches] = {};
+      for (std::size_t c = 0; c < whole; c += vec_width) {
+        const vec x = load(vector + c);
+        for (std::size_t j = 0; j < stretches; ++j) {
+          sums[j] += x * to_float(widen_i8(load<vec_byte>(directions + at[j] * length_ + c)));
+        }
+      }
+      for (std::size_t j = 0; j < stretches; ++j) {
+        float sum = sum_of(sums[j]);
+        for (std::size_t c = whole; c < length_; ++c) {
+          sum += vector[c] * static_cast<float>(directions[at[j] * length_ + c]);
+        }
+        out[at[j]] = sum * steps_[which * parts + at[j]];
+      }
+    });
   }
   /// The product of two vectors less the centre.
   [[nodiscard]] float product(const float* a, const float* b, const float* centre) const noexcept {
@@ -164,16 +183,24 @@ class row_sketch {
     const std::span<float> shares = shares_.first(parts * learned_units);
     main_directions(moments_, learned_units, parts, shares, shares_.subspan(shares.size()));
 
-    float* const directions = directions_.data() + which * parts * length_;
-    std::fill_n(directions, parts * length_, 0.0F);
+    std::fill(found_.begin(), found_.end(), 0.0F);
     for (std::size_t i = 0; i < learned_units; ++i) {
       if (!usual[i]) continue;
       subtract(which, vector(i));
       for (std::size_t p = 0; p < parts; ++p) {
-        add_scaled(directions + p * length_, shares[p * learned_units + i], from_centre_.data(), length_);
+        add_scaled(&found_[p * length_], shares[p * learned_units + i], from_centre_.data(), length_);
       }
     }
-    for (std::size_t p = 0; p < parts; ++p) straighten(directions, p, length_);
+    for (std::size_t p = 0; p < parts; ++p) {
+      straighten(found_.data(), p, length_);
+      float most = 1e-30F;
+      for (const float x : found_.subspan(p * length_, length_)) most = (std::max)(most, std::abs(x));
+      // Whoever asks reads all directions: as bytes they are a quarter of what they would be.
+      for (std::size_t c = 0; c < length_; ++c) {
+        directions_[(which * parts + p) * length_ + c] = to_byte(found_[p * length_ + c] * (127.0F / most));
+      }
+      steps_[which * parts + p] = most / 127.0F;
+    }
 
     const std::span<float> spread = spread_.subspan(which * parts, parts);
     std::fill(spread.begin(), spread.end(), 0.0F);
@@ -193,14 +220,16 @@ class row_sketch {
   std::size_t units_ = 0;
   std::size_t rows_ = 1;
   std::size_t length_ = 0;
-  std::span<std::uint8_t> codes_;  // [layers][rows][units][parts], 128 more than the signed number
-  std::span<float> scales_;        // [layers][rows][units]
-  std::span<float> centre_;        // [layers][rows][length]
-  std::span<float> directions_;    // [layers][rows][parts][length]
-  std::span<float> spread_;        // [layers][rows][parts]: that codes are numbers of
-  std::span<float> moments_;       // [learned_units][learned_units]
-  std::span<float> shares_;        // [2][parts][learned_units]: of the vectors in a direction
-  std::span<float> from_centre_;   // [length]
+  std::span<std::uint8_t> codes_;      // [layers][rows][units][parts], 128 more than the signed number
+  std::span<float> scales_;            // [layers][rows][units]
+  std::span<float> centre_;            // [layers][rows][length]
+  std::span<std::int8_t> directions_;  // [layers][rows][parts][length]
+  std::span<float> steps_;             // [layers][rows][parts]: that their components are numbers of
+  std::span<float> spread_;            // [layers][rows][parts]: that codes are numbers of
+  std::span<float> moments_;           // [learned_units][learned_units]
+  std::span<float> shares_;            // [2][parts][learned_units]: of the vectors in a direction
+  std::span<float> found_;             // [parts][length]: directions as they are learned
+  std::span<float> from_centre_;       // [length]
 
   // The query that was asked.
   std::span<std::int8_t> query_;  // [parts]

@@ -6,12 +6,13 @@
 // are all alike, it reads more, up to all of them.
 //
 // With candidates a lookup is not exact. Estimates get better and fewer: where vectors are long, of all units from 128 bytes each;
-// of the best of those, a sixteenth or 8 times the candidates, from half bytes; of the best of these, as many as there are
+// of the best of those, a sixteenth or 4 times the candidates, from half bytes; of the best of these, as many as there are
 // candidates, the fp32 scores. It misses a unit whose estimate was worse than those of so many others.
 #ifndef KVKEEP_MEMORY_UNIT_INDEX_HPP
 #define KVKEEP_MEMORY_UNIT_INDEX_HPP
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -24,6 +25,7 @@
 #include "kvkeep/memory/byte_shadow.hpp"
 #include "kvkeep/memory/dot_rows.hpp"
 #include "kvkeep/memory/row_sketch.hpp"
+#include "kvkeep/memory/side_by_side.hpp"
 #include "kvkeep/memory/vector_sketch.hpp"
 #include "kvkeep/policy/select/retrieve_blocks.hpp"
 
@@ -113,8 +115,16 @@ class unit_index {
     const auto row_of = [&](std::size_t unit) {
       return vectors_.data() + place(layer, unit, 0) * dim_ + chooser * length;
     };
-    const auto score = [&](std::size_t unit, std::size_t next) {
-      return live(unit) ? dot_rows(query, row_of(unit), length, row_of(next)) : -std::numeric_limits<float>::infinity();
+    // Scores of units unit_of(0) .. unit_of(among - 1).
+    const auto score = [&](std::size_t among, const auto& unit_of) {
+      side_by_side(among, [&](const stretch_places& at) {
+        std::array<const float*, stretches> rows;
+        for (std::size_t j = 0; j < stretches; ++j) rows[j] = row_of(unit_of(at[j]));
+        const auto scores = dot_rows(query, rows, length);
+        for (std::size_t j = 0; j < stretches; ++j) {
+          scores_[at[j]] = live(unit_of(at[j])) ? scores[j] : -std::numeric_limits<float>::infinity();
+        }
+      });
     };
     std::size_t left = available;  // that may be among the best
     if (available > (std::max)(learned, count)) {
@@ -125,13 +135,13 @@ class unit_index {
       }
     }
     if (left == available) {
-      for (std::size_t unit = 0; unit < available; ++unit) {
-        scores_[unit] = score(unit, (std::min)(unit + 1, available - 1));
-      }
-      return best(available, count, [](std::size_t i) { return static_cast<std::uint32_t>(i); });
+      const auto itself = [](std::size_t i) { return static_cast<std::uint32_t>(i); };
+      score(available, itself);
+      return best(available, count, itself);
     }
-    for (std::size_t i = 0; i < left; ++i) scores_[i] = score(list_[i], list_[(std::min)(i + 1, left - 1)]);
-    return best(left, count, [&](std::size_t i) { return list_[i]; });
+    const auto listed = [&](std::size_t i) { return list_[i]; };
+    score(left, listed);
+    return best(left, count, listed);
   }
 
  private:
@@ -151,7 +161,7 @@ class unit_index {
 
   /// Units whose half bytes are read, of so many.
   [[nodiscard]] std::size_t closer_look(std::size_t available) const noexcept {
-    return (std::max)(8 * candidates_, available / 16);
+    return (std::max)(4 * candidates_, available / 16);
   }
   /// Fills list_ with the units of the best estimates, the older first; how many.
   template <class Live>
