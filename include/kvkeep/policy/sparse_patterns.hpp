@@ -57,7 +57,7 @@ struct pattern_distance {
 };
 
 /// Query i reads the `stride` tokens before it and every stride-th one before those. Layers or heads that read the first part
-/// alone keep stride tokens (one fewer in the kernel's form); all others keep max_tokens.
+/// alone keep stride + 1 tokens (stride in the kernel's form); all others keep max_tokens.
 struct sparse_strided {
   std::size_t stride = 128;                     ///< tokens, >= 1 (l); published 128 (CIFAR-10, ImageNet 64x64)
   strided_band band = strided_band::paper;      ///< how many tokens the first part has
