@@ -10,7 +10,7 @@
 // Every token is kept of exactly one window. Pure functions of a few numbers: no allocation, any thread.
 //
 // Source: Bertsch et al., "Unlimiformer: Long-Range Transformers with Unlimited Length Input", NeurIPS 2023, arXiv 2305.01625,
-// section 2.1; code abertsch72/unlimiformer at e38b014, which has the windows of SLED (Ivgy et al. 2022, arXiv 2208.00748).
+// section 2 (encoding); code abertsch72/unlimiformer at e38b014, which has the windows of SLED (Ivgy et al. 2022, arXiv 2208.00748).
 #ifndef KVKEEP_MEMORY_ENCODING_WINDOWS_HPP
 #define KVKEEP_MEMORY_ENCODING_WINDOWS_HPP
 

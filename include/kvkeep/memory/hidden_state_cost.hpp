@@ -7,7 +7,7 @@
 //
 // Arithmetic alone: no allocation, any thread.
 //
-// Source: Bertsch et al., NeurIPS 2023, arXiv 2305.01625, section 2.3.
+// Source: Bertsch et al., NeurIPS 2023, arXiv 2305.01625, section 2 (attention reformulation).
 #ifndef KVKEEP_MEMORY_HIDDEN_STATE_COST_HPP
 #define KVKEEP_MEMORY_HIDDEN_STATE_COST_HPP
 
