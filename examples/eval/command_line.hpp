@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -44,6 +45,16 @@ class subcommand {
 
 // Accepts anything but nothing, which an unset variable of a shell leaves.
 [[nodiscard]] CLI::Validator not_empty();
+
+// The names of some values, as an option takes them.
+template <class T>
+[[nodiscard]] std::map<std::string, T> by_name(const std::vector<T>& values) {
+  std::map<std::string, T> out;
+  for (const T value : values) {
+    out.emplace(text_of(value), value);
+  }
+  return out;
+}
 
 // Adds --model, --tokenizer and --threads.
 void add_model_options(CLI::App& command, std::filesystem::path& model, std::filesystem::path& tokenizer,

@@ -5,8 +5,10 @@
 #include "failure.hpp"
 #include "llama.hpp"
 #include "machine.hpp"
+#include "option_range.hpp"
 #include "policy_step.hpp"
 #include "run.hpp"
+#include "run_watch.hpp"
 #include "stream.hpp"
 #include "summary.hpp"
 
@@ -31,9 +33,7 @@ void check_options(const compare_options& options) {
   if (options.chunk == 0 || options.chunk > largest_chunk) {
     throw failure(fmt::format("chunk is {}; a step has from 1 to {} tokens", options.chunk, largest_chunk));
   }
-  if (options.threads == 0 || options.threads > most_threads) {
-    throw failure(fmt::format("threads is {}; it must be from 1 to {}", options.threads, most_threads));
-  }
+  check_range("threads", options.threads, 1, most_threads);
   if (options.policies.empty()) {
     throw failure("no policies are given");
   }
@@ -191,36 +191,23 @@ void run_all(const std::vector<contestant>& contestants, const llama& model, con
              const compare_hooks& hooks, kvkeep::background_ref io, run_memory& memory, comparison& out) {
   for (std::size_t i = 0; i < contestants.size() && !out.interrupted; ++i) {
     stream_record& record = memory.records[i];
-    progress at{.spec = contestants[i].spec,
-                .policy = i + 1,
-                .policies = contestants.size(),
-                .done = 0,
-                .total = stream_length(contestants[i], options.tokens),
-                .unit = "tokens"};
-    run_input input{.model = model,
-                    .stream = memory.stream,
-                    .chunk = longest_step(options),
-                    .report = {},
-                    .stop = {},
-                    .tiers = options.tiers,
-                    .io = io};
-    input.report = [&](std::size_t done) {
-      at.done = done;
-      if (hooks.report) {
-        hooks.report(at);
-      }
-    };
-    input.stop = [&] {
-      out.interrupted = out.interrupted || (hooks.stop && hooks.stop());
-      return out.interrupted;
-    };
-    try {
-      run(contestants[i], input, out.recompute_every, record);
-    } catch (const failure& error) {
-      out.error = error.what();
-      return;
-    } catch (const std::bad_alloc&) {
-      out.error = fmt::format("policy {}: out of memory after {} tokens", contestants[i].spec, at.done);
+    run_watch watch(hooks,
+                    {.spec = contestants[i].spec,
+                     .policy = i + 1,
+                     .policies = contestants.size(),
+                     .done = 0,
+                     .total = stream_length(contestants[i], options.tokens),
+                     .unit = "tokens"},
+                    out.interrupted);
+    const run_input input{.model = model,
+                          .stream = memory.stream,
+                          .chunk = longest_step(options),
+                          .report = watch.report(),
+                          .stop = watch.stop(),
+                          .tiers = options.tiers,
+                          .io = io};
+    out.error = watch.attempt([&] { run(contestants[i], input, out.recompute_every, record); });
+    if (!out.error.empty()) {
       return;
     }
     if (record.tokens > 0) {

@@ -1,18 +1,13 @@
 #include "compare_command.hpp"
 
 #include "command_line.hpp"
-#include "failure.hpp"
-#include "gnuplot.hpp"
+#include "command_output.hpp"
 #include "interrupt.hpp"
-#include "output_file.hpp"
 #include "plot.hpp"
 #include "progress_line.hpp"
 #include "report_json.hpp"
 #include "table.hpp"
 
-#include <fmt/format.h>
-
-#include <cstdio>
 #include <optional>
 #include <vector>
 
@@ -73,17 +68,10 @@ int compare_command::run() {
     options_.recompute_every = recompute_every_;
   }
   refuse_lost_files();
-  std::optional<picture> kind;
-  if (!plot_.empty()) {
-    kind = picture_of(plot_);
-    require_gnuplot(*kind);
-  }
-  const auto open = [](const std::filesystem::path& path) {
-    return path.empty() ? std::nullopt : std::optional<output_file>(path);
-  };
-  const std::optional<output_file> json = open(json_);
-  const std::optional<output_file> csv = open(csv_);
-  const std::optional<output_file> plot = open(plot_);
+  const std::optional<picture> kind = wanted_picture(plot_);
+  const std::optional<output_file> json = wanted_file(json_);
+  const std::optional<output_file> csv = wanted_file(csv_);
+  const std::optional<output_file> plot = wanted_file(plot_);
 
   catch_interrupts();
   const comparison report = run_with_progress();
@@ -96,20 +84,10 @@ int compare_command::run() {
     if (csv) {
       csv->replace(to_csv(report));
     }
-    try {
-      if (plot) {
-        plot->replace(draw(plot_script(report, *kind), *kind));
-      }
-    } catch (const failure& error) {  // the table can be shown all the same
-      trouble += trouble.empty() ? error.what() : fmt::format("; {}", error.what());
-    }
+    const auto script = [&](picture as) { return plot_script(report, as); };
+    draw_to(plot, kind, script, trouble);
   }
-  fmt::print("{}", to_table(report));
-  if (!trouble.empty()) {
-    static_cast<void>(std::fflush(stdout));
-    throw failure(trouble);
-  }
-  return report.interrupted ? caught_interrupt() : 0;
+  return finish(to_table(report), trouble, report.interrupted);
 }
 
 }  // namespace kvkeep_eval

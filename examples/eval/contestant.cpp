@@ -20,4 +20,12 @@ contestant parse_contestant(const std::string& spec, std::size_t tokens) {
   return {spec, value_or_fail(std::move(policy), spec)};
 }
 
+kvkeep::any_policy parse_kv_policy(const std::string& spec, std::size_t tokens) {
+  contestant parsed = parse_contestant(spec, tokens);
+  if (parsed.is_oracle()) {
+    throw failure(fmt::format("policy {}: is no KV policy but an oracle of `compare`", spec));
+  }
+  return std::get<kvkeep::any_policy>(std::move(parsed.what));
+}
+
 }  // namespace kvkeep_eval

@@ -36,6 +36,8 @@ struct contestant {
 
 // What a spec stands for; `tokens` is what a policy that keeps everything has room for, unless it says otherwise.
 [[nodiscard]] contestant parse_contestant(const std::string& spec, std::size_t tokens);
+// The same, where only policies will do: a failure for an oracle.
+[[nodiscard]] kvkeep::any_policy parse_kv_policy(const std::string& spec, std::size_t tokens);
 
 }  // namespace kvkeep_eval
 

@@ -4,6 +4,7 @@
 #include "contestant.hpp"
 #include "failure.hpp"
 #include "model_stream.hpp"
+#include "option_range.hpp"
 #include "policy_step.hpp"
 #include "text.hpp"
 
@@ -58,12 +59,8 @@ class growing_text {
 };
 
 void check_options(const generate_options& options) {
-  if (options.tokens == 0 || options.tokens > most_tokens) {
-    throw failure(fmt::format("tokens is {}; it must be from 1 to {}", options.tokens, most_tokens));
-  }
-  if (options.threads == 0 || options.threads > most_threads) {
-    throw failure(fmt::format("threads is {}; it must be from 1 to {}", options.threads, most_threads));
-  }
+  check_range("tokens", options.tokens, 1, most_tokens);
+  check_range("threads", options.threads, 1, most_threads);
   if (options.policy.starts_with(recompute::name)) {
     throw failure(fmt::format("policy {}: is no KV policy but an oracle of `compare`", options.policy));
   }

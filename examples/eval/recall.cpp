@@ -4,16 +4,16 @@
 #include "contestant.hpp"
 #include "failure.hpp"
 #include "machine.hpp"
+#include "option_range.hpp"
 #include "policy_step.hpp"
 #include "recall_run.hpp"
+#include "run_watch.hpp"
 #include "text.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <new>
 #include <utility>
-#include <variant>
 
 namespace kvkeep_eval {
 
@@ -31,11 +31,6 @@ void check_all_different(const char* name, std::vector<T> values) {
 }
 
 void check_options(const recall_options& options) {
-  const auto check_range = [](const char* name, std::size_t value, std::size_t least, std::size_t most) {
-    if (value < least || value > most) {
-      throw failure(fmt::format("{} is {}; it must be from {} to {}", name, value, least, most));
-    }
-  };
   check_range("threads", options.threads, 1, most_threads);
   check_range("documents", options.documents, 1, most_recall_documents);
   check_range("chunk", options.chunk, 1, largest_chunk);
@@ -75,11 +70,7 @@ std::vector<recall_entrant> make_entrants(const recall_options& options, const s
   std::vector<recall_entrant> out;
   for (const std::string& spec : specs) {
     for (const std::size_t length : options.lengths) {
-      const contestant parsed = parse_contestant(spec, length + question_room);
-      if (parsed.is_oracle()) {
-        throw failure(fmt::format("policy {}: is no KV policy but an oracle of `compare`", spec));
-      }
-      const auto policy = std::get<kvkeep::any_policy>(parsed.what);
+      const kvkeep::any_policy policy = parse_kv_policy(spec, length + question_room);
       std::string skipped = no_room(policy, length + question_room);
       out.push_back({spec, length, policy, std::move(skipped)});
     }
@@ -175,12 +166,14 @@ recall_report run_recall(const recall_options& options, const compare_hooks& hoo
       result.skipped = entrant.skipped;
       continue;
     }
-    progress at{.spec = entrant.spec,
-                .policy = i + 1,
-                .policies = entrants.size(),
-                .done = 0,
-                .total = per_length * (entrant.length + documents.question_room()),
-                .unit = "tokens"};
+    run_watch watch(hooks,
+                    {.spec = entrant.spec,
+                     .policy = i + 1,
+                     .policies = entrants.size(),
+                     .done = 0,
+                     .total = per_length * (entrant.length + documents.question_room()),
+                     .unit = "tokens"},
+                    out.interrupted);
     const recall_input input{.model = model,
                              .pieces = source.pieces(),
                              .documents = documents,
@@ -189,29 +182,16 @@ recall_report run_recall(const recall_options& options, const compare_hooks& hoo
                              .length = entrant.length,
                              .per_depth = options.documents,
                              .chunk = options.chunk,
-                             .report =
-                                 [&](std::size_t tokens) {
-                                   at.done = tokens;
-                                   if (hooks.report) {
-                                     hooks.report(at);
-                                   }
-                                 },
-                             .stop =
-                                 [&] {
-                                   out.interrupted = out.interrupted || (hooks.stop && hooks.stop());
-                                   return out.interrupted;
-                                 },
+                             .report = watch.report(),
+                             .stop = watch.stop(),
                              .tiers = options.tiers,
                              .io = io.ref()};
-    try {
+    out.error = watch.attempt([&] {
       if (recall_result result = run_recall(input, entrant.policy, entrant.spec); result.documents > 0) {
         out.results.push_back(std::move(result));
       }
-    } catch (const failure& error) {
-      out.error = error.what();
-      return out;
-    } catch (const std::bad_alloc&) {
-      out.error = fmt::format("policy {}: out of memory after {} tokens", entrant.spec, at.done);
+    });
+    if (!out.error.empty()) {
       return out;
     }
   }

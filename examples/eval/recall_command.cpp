@@ -1,17 +1,13 @@
 #include "recall_command.hpp"
 
-#include "failure.hpp"
-#include "gnuplot.hpp"
+#include "command_output.hpp"
 #include "interrupt.hpp"
-#include "output_file.hpp"
 #include "progress_line.hpp"
 #include "recall_json.hpp"
 #include "recall_plot.hpp"
 #include "recall_table.hpp"
 
-#include <fmt/format.h>
-
-#include <cstdio>
+#include <iterator>
 #include <map>
 #include <optional>
 
@@ -20,13 +16,7 @@ namespace kvkeep_eval {
 namespace {
 
 const std::map<std::string, fact_kind>& kinds_by_name() {
-  static const auto names = [] {
-    std::map<std::string, fact_kind> out;
-    for (const fact_kind kind : fact_kinds) {
-      out.emplace(text_of(kind), kind);
-    }
-    return out;
-  }();
+  static const auto names = by_name(std::vector<fact_kind>(std::begin(fact_kinds), std::end(fact_kinds)));
   return names;
 }
 
@@ -103,13 +93,9 @@ int recall_command::run() {
   }
   const std::vector<std::filesystem::path> outputs{json_, plot_, options_.tiers.spill};
   refuse_lost_files(outputs, model_inputs(options_.text, options_.model, options_.tokenizer));
-  std::optional<picture> kind;
-  if (!plot_.empty()) {
-    kind = picture_of(plot_);
-    require_gnuplot(*kind);
-  }
-  const std::optional<output_file> json = json_.empty() ? std::nullopt : std::optional<output_file>(json_);
-  const std::optional<output_file> plot = plot_.empty() ? std::nullopt : std::optional<output_file>(plot_);
+  const std::optional<picture> kind = wanted_picture(plot_);
+  const std::optional<output_file> json = wanted_file(json_);
+  const std::optional<output_file> plot = wanted_file(plot_);
 
   catch_interrupts();
   const recall_report report = run_with_progress();
@@ -119,20 +105,10 @@ int recall_command::run() {
     if (json) {
       json->replace(to_json(report));
     }
-    try {
-      if (plot) {
-        plot->replace(draw(plot_script(report, *kind), *kind));
-      }
-    } catch (const failure& error) {  // the table can be shown all the same
-      trouble += trouble.empty() ? error.what() : fmt::format("; {}", error.what());
-    }
+    const auto script = [&](picture as) { return plot_script(report, as); };
+    draw_to(plot, kind, script, trouble);
   }
-  fmt::print("{}", to_table(report));
-  if (!trouble.empty()) {
-    static_cast<void>(std::fflush(stdout));
-    throw failure(trouble);
-  }
-  return report.interrupted ? caught_interrupt() : 0;
+  return finish(to_table(report), trouble, report.interrupted);
 }
 
 }  // namespace kvkeep_eval

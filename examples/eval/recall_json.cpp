@@ -1,6 +1,7 @@
 #include "recall_json.hpp"
 
 #include "accuracy_json.hpp"
+#include "json_text.hpp"
 #include "tier_json.hpp"
 
 #include <nlohmann/json.hpp>
@@ -10,8 +11,6 @@ namespace kvkeep_eval {
 namespace {
 
 using json = nlohmann::ordered_json;
-
-json or_null(const std::string& text) { return text.empty() ? json() : json(text); }
 
 json to_json_value(const recall_point& point, bool retrieves) {
   json layers = json::array();
@@ -69,8 +68,7 @@ std::string to_json(const recall_report& report) {
                  {"interrupted", report.interrupted},
                  {"error", or_null(report.error)},
                  {"results", results}};
-  // A file name need not be UTF-8; JSON must.
-  return out.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  return json_text(out);
 }
 
 }  // namespace kvkeep_eval

@@ -1,20 +1,15 @@
 #include "report_json.hpp"
+
+#include "json_text.hpp"
 #include "tier_json.hpp"
 
 #include <nlohmann/json.hpp>
-
-#include <optional>
 
 namespace kvkeep_eval {
 
 namespace {
 
 using json = nlohmann::ordered_json;
-
-template <class T>
-json or_null(const std::optional<T>& value) {
-  return value ? json(*value) : json();
-}
 
 json to_json_value(const sampled_perplexity& sampled) {
   json loss = json::array();
@@ -76,10 +71,9 @@ std::string to_json(const comparison& report) {
                  {"recompute_every", report.recompute_every == 0 ? json() : json(report.recompute_every)},
                  {"baseline", report.baseline},
                  {"interrupted", report.interrupted},
-                 {"error", report.error.empty() ? json() : json(report.error)},
+                 {"error", or_null(report.error)},
                  {"policies", policies}};
-  // A file name need not be UTF-8; JSON must.
-  return out.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  return json_text(out);
 }
 
 }  // namespace kvkeep_eval

@@ -1,6 +1,7 @@
 #include "task_json.hpp"
 
 #include "accuracy_json.hpp"
+#include "json_text.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -58,10 +59,9 @@ std::string to_json(const task_report& report) {
                  {"left_out_turns", report.left_out},
                  {"longest_turn", report.longest_turn},
                  {"interrupted", report.interrupted},
-                 {"error", report.error.empty() ? json() : json(report.error)},
+                 {"error", or_null(report.error)},
                  {"policies", policies}};
-  // A file name need not be UTF-8; JSON must.
-  return out.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  return json_text(out);
 }
 
 }  // namespace kvkeep_eval

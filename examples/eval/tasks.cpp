@@ -4,7 +4,9 @@
 #include "contestant.hpp"
 #include "failure.hpp"
 #include "machine.hpp"
+#include "option_range.hpp"
 #include "policy_step.hpp"
+#include "run_watch.hpp"
 #include "task_data.hpp"
 #include "task_run.hpp"
 #include "task_session.hpp"
@@ -13,10 +15,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <new>
 #include <optional>
 #include <utility>
-#include <variant>
 
 namespace kvkeep_eval {
 
@@ -26,11 +26,6 @@ constexpr std::size_t sinks = 4;
 constexpr std::size_t dense_room = 4096;  // tokens, where a task has no dialogs to end it
 
 void check_options(const task_options& options) {
-  const auto check_range = [](const char* name, std::size_t value, std::size_t least, std::size_t most) {
-    if (value < least || value > most) {
-      throw failure(fmt::format("{} is {}; it must be from {} to {}", name, value, least, most));
-    }
-  };
   check_range("threads", options.threads, 1, most_threads);
   check_range("budget", options.budget, least_task_budget, most_task_budget);
   check_range("dialogs", options.dialogs.value_or(1), 1, most_task_size);
@@ -99,11 +94,7 @@ std::vector<task_entrant> make_entrants(const task_options& options, const std::
   }
   std::vector<task_entrant> out;
   for (const std::string& spec : specs) {
-    contestant parsed = parse_contestant(spec, room);
-    if (parsed.is_oracle()) {
-      throw failure(fmt::format("policy {}: is no KV policy but an oracle of `compare`", spec));
-    }
-    out.push_back({spec, std::get<kvkeep::any_policy>(std::move(parsed.what))});
+    out.push_back({spec, parse_kv_policy(spec, room)});
   }
   return out;
 }
@@ -240,37 +231,31 @@ task_report run_tasks(const task_options& options, const compare_hooks& hooks) {
   const llama model = source.load(options.threads);
 
   for (std::size_t i = 0; i < entrants.size() && !out.interrupted; ++i) {
-    progress at{
-        .spec = entrants[i].spec, .policy = i + 1, .policies = entrants.size(), .done = 0, .total = 0, .unit = "turns"};
-    for (const conversation& turns : dialogs) {
-      at.total += turns.size();
+    std::size_t turns = 0;
+    for (const conversation& each : dialogs) {
+      turns += each.size();
     }
+    run_watch watch(hooks,
+                    {.spec = entrants[i].spec,
+                     .policy = i + 1,
+                     .policies = entrants.size(),
+                     .done = 0,
+                     .total = turns,
+                     .unit = "turns"},
+                    out.interrupted);
     const task_input input{.model = model,
                            .dialogs = dialogs,
                            .begin_of_stream = source.begin_of_stream(),
                            .longest_turn = out.longest_turn,
                            .rule = options.rule,
-                           .report =
-                               [&](std::size_t turns) {
-                                 at.done = turns;
-                                 if (hooks.report) {
-                                   hooks.report(at);
-                                 }
-                               },
-                           .stop =
-                               [&] {
-                                 out.interrupted = out.interrupted || (hooks.stop && hooks.stop());
-                                 return out.interrupted;
-                               }};
-    try {
+                           .report = watch.report(),
+                           .stop = watch.stop()};
+    out.error = watch.attempt([&] {
       if (task_result result = run_task(input, entrants[i], options.task); result.turns > 0) {
         out.policies.push_back(std::move(result));
       }
-    } catch (const failure& error) {
-      out.error = error.what();
-      return out;
-    } catch (const std::bad_alloc&) {
-      out.error = fmt::format("policy {}: out of memory after {} turns", entrants[i].spec, at.done);
+    });
+    if (!out.error.empty()) {
       return out;
     }
   }

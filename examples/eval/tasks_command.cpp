@@ -1,6 +1,6 @@
 #include "tasks_command.hpp"
 
-#include "failure.hpp"
+#include "command_output.hpp"
 #include "interrupt.hpp"
 #include "output_file.hpp"
 #include "progress_line.hpp"
@@ -9,39 +9,27 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <map>
 #include <optional>
-#include <utility>
 #include <vector>
 
 namespace kvkeep_eval {
 
 namespace {
 
-// The names of some values, as an option takes them.
-template <class T>
-std::map<std::string, T> named(const std::vector<T>& values) {
-  std::map<std::string, T> out;
-  for (const T value : values) {
-    out.emplace(text_of(value), value);
-  }
-  return out;
-}
-
 const std::map<std::string, task_name>& tasks_by_name() {
   static const auto names =
-      named<task_name>({task_name::grocery, task_name::daily_dialog, task_name::rock_paper_scissors});
+      by_name<task_name>({task_name::grocery, task_name::daily_dialog, task_name::rock_paper_scissors});
   return names;
 }
 
 const std::map<std::string, choice_rule>& rules_by_name() {
-  static const auto names = named<choice_rule>({choice_rule::mean, choice_rule::sum, choice_rule::published});
+  static const auto names = by_name<choice_rule>({choice_rule::mean, choice_rule::sum, choice_rule::published});
   return names;
 }
 
 const std::map<std::string, goods_kind>& goods_by_name() {
-  static const auto names = named<goods_kind>({goods_kind::groceries, goods_kind::words});
+  static const auto names = by_name<goods_kind>({goods_kind::groceries, goods_kind::words});
   return names;
 }
 
@@ -147,7 +135,7 @@ int tasks_command::run() {
     outputs.push_back(data_directory_ / file.name);
   }
   refuse_lost_files(outputs, model_inputs(options_.text, options_.model, options_.tokenizer));
-  const std::optional<output_file> json = json_.empty() ? std::nullopt : std::optional<output_file>(json_);
+  const std::optional<output_file> json = wanted_file(json_);
   for (const task_file& file : data) {
     output_file(data_directory_ / file.name).replace(to_json_lines(file.dialogs));
   }
@@ -159,12 +147,7 @@ int tasks_command::run() {
   if (json && !report.policies.empty()) {
     json->replace(to_json(report));
   }
-  fmt::print("{}", to_table(report));
-  if (!report.error.empty()) {
-    static_cast<void>(std::fflush(stdout));
-    throw failure(report.error);
-  }
-  return report.interrupted ? caught_interrupt() : 0;
+  return finish(to_table(report), report.error, report.interrupted);
 }
 
 }  // namespace kvkeep_eval
