@@ -44,8 +44,8 @@ struct stream_record {
   std::vector<float> losses;  // nats by query position, [tokens]; not a number where none was measured
   std::vector<step_cost> steps;
   std::vector<memory_sample> memory;
-  std::size_t tokens = 0;  // seen
-  bool full = false;       // the stream went on, but the cache was full
+  std::size_t tokens = 0;       // seen
+  bool full = false;            // the stream went on, but the cache was full
   std::size_t kept_tokens = 0;  // a layer and kv head, on average
   std::size_t kv_bytes = 0;
   double seconds = 0;
