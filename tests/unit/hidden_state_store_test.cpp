@@ -323,7 +323,7 @@ TEST(HiddenStateStore, FindsWhatAPlainScanFinds) {
   };
   for (const sizes& s :
        {sizes{{1, 1, 1, 1}, 1}, {{1, 2, 2, 8}, 16}, {{1, 6, 2, 3}, 33}, {{1, 5, 1, 4}, 7}, {{1, 8, 8, 4}, 48}}) {
-    for (const std::size_t tokens : {std::size_t{1}, std::size_t{2}, std::size_t{17}, std::size_t{300}}) {
+    for (const std::size_t tokens : {std::size_t{1}, std::size_t{2}, std::size_t{17}, std::size_t{301}}) {
       source next(static_cast<unsigned>(s.width + tokens), kind::whole);
       const floats hidden = next(tokens * s.width);
       auto store = store_of(s.shape, hidden, s.width, 301);
