@@ -1,4 +1,4 @@
-// expect: kvkeep: a select rule must be read_all, retrieve_blocks or have `bool reads(position query, position key) const`, or
+// expect: kvkeep: a select rule must be read_all, retrieve_blocks, middle_top_k, nearest_keys or have `bool reads(position query, position key) const`, or
 #include <kvkeep/kvkeep.hpp>
 
 struct by_turns {

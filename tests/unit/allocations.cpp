@@ -1,6 +1,7 @@
 // Global operator new and delete that count. Every block is preceded by its size.
 #include "../support/allocations.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -9,6 +10,7 @@ namespace {
 
 std::atomic<std::size_t> calls{0};
 std::atomic<std::size_t> live{0};
+std::atomic<std::uint64_t> filling{0};  // the lower half, where any bit of the upper is set
 
 /// Room for the size in front of a block, and the strictest alignment the tests ask for.
 constexpr std::size_t header = 64;
@@ -19,6 +21,10 @@ void* counted(std::size_t size) {
   ++calls;
   live += size;
   *static_cast<std::size_t*>(raw) = size;
+  if (const std::uint64_t with = filling; with >> 32U != 0) {
+    std::fill_n(reinterpret_cast<std::uint32_t*>(static_cast<char*>(raw) + header), size / 4,
+                static_cast<std::uint32_t>(with));
+  }
   return static_cast<char*>(raw) + header;
 }
 
@@ -40,6 +46,7 @@ void* counted_or_throw(std::size_t size) {
 namespace kvkeep_test {
 std::size_t allocations() { return calls; }
 std::size_t bytes_allocated() { return live; }
+void fill_new_memory(std::optional<std::uint32_t> with) { filling = with ? std::uint64_t{1} << 32U | *with : 0; }
 }  // namespace kvkeep_test
 
 void* operator new(std::size_t size) { return counted_or_throw(size); }

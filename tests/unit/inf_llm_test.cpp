@@ -186,7 +186,8 @@ class slow_layer {
         r.resize(available);
         std::iota(r.begin(), r.end(), std::size_t{0});
       }
-    } else if (rules_.execution > 0 || begin % rules_.every == 0) {
+    } else if (rules_.execution > 0 ||
+               (first_ + static_cast<position>(begin)) % static_cast<position>(rules_.every) == 0) {
       look_up(begin, count, available);
     }
     std::vector<std::vector<double>> added(shape_.query_heads, std::vector<double>(tokens(), 0.0));
@@ -390,6 +391,12 @@ TEST(InfLlm, EqualsTheSlowModelUnderEveryEncoding) {
       run("encoding", r, r.policy(stream), shape, {.positions = encoding, .first_position = 1000}, stream, seed++);
       if (HasFatalFailure()) return;
     }
+  }
+  for (const position first : {position{1}, position{1001}}) {
+    const rules apart{.every = 7};
+    run("lookups apart", apart, apart.policy(stream), shape, {.positions = rotary, .first_position = first}, stream,
+        seed++);
+    if (HasFatalFailure()) return;
   }
   const rules r{};
   run("softcap and sink logits", r, r.policy(stream), shape,
@@ -711,6 +718,21 @@ TEST(InfLlm, RefusesWhatCannotBe) {
   EXPECT_EQ(mixed(2, 8, 4, kvkeep::each_block{5}), "kvkeep: when.size = 5; allowed: queries that look up together = 4");
   EXPECT_EQ(mixed(2, 8, 4, kvkeep::after_step{}),
             "kvkeep: retrieve_blocks goes with each_token or each_block, not with before_step or after_step");
+  const auto by_hand = [&](std::size_t representatives, std::size_t candidates, std::size_t size) {
+    return fault(
+        kvkeep::policy{kvkeep::keep{kvkeep::sinks{2}, kvkeep::unfiled{{2, 8, 4}, size}},
+                       kvkeep::retrieve_blocks<kvkeep::lookup::execution_block>{.count = 2,
+                                                                                .representatives = representatives,
+                                                                                .max_tokens = 60,
+                                                                                .looks_up = {.size = size},
+                                                                                .candidates = candidates},
+                       kvkeep::beyond{8, 7}, kvkeep::each_block{size}});
+  };
+  EXPECT_EQ(by_hand(4, 0, 8), "none");
+  EXPECT_EQ(by_hand(5, 0, 8), "kvkeep: representatives = 5; allowed: 1 .. unfiled.geometry.unit = 4");
+  EXPECT_EQ(by_hand(4, 0, 9), "kvkeep: looks_up.size = 9; allowed: 1 .. unfiled.geometry.window = 8");
+  EXPECT_EQ(by_hand(4, 3, 8),
+            "kvkeep: candidates = 3; allowed: 0 where max_tokens fill 12 units; they act among more than 256");
   EXPECT_EQ(with(&inf_llm::candidates, 8),
             "kvkeep: candidates = 8; allowed: 0 where max_tokens fill 12 units; they act among more than 256");
   inf_llm sketched = good;

@@ -51,7 +51,8 @@ class slow_attention {
     }
     std::sort(scores.begin(), scores.end());
     numbers out;
-    for (std::size_t k = 0; k < std::min(policy_.count, scores.size()); ++k) out.push_back(scores[k].second);
+    for (std::size_t k = 0; k < std::min(policy_.count.value_or(policy_.window), scores.size()); ++k)
+      out.push_back(scores[k].second);
     return out;
   }
   [[nodiscard]] std::vector<double> output(std::size_t layer, std::size_t t, std::size_t head) const {
@@ -275,6 +276,7 @@ TEST(NearestKeys, RefuseWhatCannotBe) {
   EXPECT_EQ(fault({.count = 60, .max_tokens = 60}), "none");
   EXPECT_EQ(fault({.count = 61, .max_tokens = 60}), "kvkeep: count = 61; allowed: 1 .. max_tokens = 60");
   EXPECT_NE(fault({.count = 0, .max_tokens = 60}).find("count = 0"), std::string::npos);
+  EXPECT_EQ(fault({.max_tokens = 60}), "none") << "as many as there are";
   EXPECT_NE(fault({.count = 1}).find("max_tokens = 0"), std::string::npos);
   EXPECT_NE(fault({.window = 0, .count = 1, .max_tokens = 60}).find("window = 0"), std::string::npos);
   EXPECT_NE(fault({.count = 1, .first_layer = 2, .last_layer = 2, .max_tokens = 60}).find("last_layer = 2"),

@@ -48,6 +48,9 @@ TEST(Spec, ParsesAndPrints) {
             "log_sparse:window=1,restart=64,restarts=segments,distance=stream,max_tokens=0");
   EXPECT_EQ(spec_of("log_sparse:window=6,restart=64,restarts=repeated", {.max_tokens = 500}),
             "log_sparse:window=6,restart=64,restarts=repeated,distance=stream,max_tokens=500");
+  EXPECT_EQ(spec_of("unlimiformer:chooses=kv_head,window=64", {.max_tokens = 500}),
+            "unlimiformer:sinks=0,window=64,count=window,at=window,first_layer=0,last_layer=1000,chooses=kv_head,"
+            "max_tokens=500");
   for (const auto& spec : kvkeep::policy_specs()) {
     const std::string whole = spec_of(spec.name, {.max_tokens = 9});
     EXPECT_EQ(spec_of(whole), whole) << "what is printed parses to the same";
@@ -99,6 +102,9 @@ TEST(Spec, NamesEveryMistake) {
   EXPECT_NE(spec_of("interval:seed=1").find("it has: sinks, window, count"), std::string::npos);
   EXPECT_EQ(fault_of("sparse_strided:max_tokens=9,stride=0"), "stride");
   EXPECT_EQ(fault_of("sparse_strided"), "max_tokens");
+  EXPECT_EQ(fault_of("log_sparse:restart=-1"), "restart");
+  EXPECT_EQ(fault_of("unlimiformer"), "max_tokens");
+  EXPECT_EQ(fault_of("unlimiformer:count=10,max_tokens=9"), "count");
   EXPECT_EQ(fault_of("sparse_strided:band=129"), "band");
   EXPECT_NE(spec_of("sparse_strided:band=129").find("allowed: paper | kernel"), std::string::npos);
   EXPECT_NE(spec_of("sparse_fixed:parts=heads").find("allowed: merged | by_layer | by_head"), std::string::npos);

@@ -103,6 +103,7 @@ TEST(UnitTiers, ReadsWhatACacheInRamReads) {
     for (const kvkeep::hot_rule& keeps : every_rule) {
       for (const bool background : {false, true}) {
         SCOPED_TRACE(fmt::format("seed {}", seed));
+        const std::size_t read_ahead = seed / 4 % 4;
         inf_llm mine = policy;
         mine.chooses = chooses;
         mine.every = seed % 3 + 1;
@@ -113,7 +114,7 @@ TEST(UnitTiers, ReadsWhatACacheInRamReads) {
             .hot_bytes = frames(least + (background ? 1 : 0) + seed % 5), .path = place.at("kv"), .keeps = keeps};
         if (background) {
           tiers.background = io;
-          tiers.read_ahead = seed % 4;
+          tiers.read_ahead = read_ahead;
         }
         auto ours = make(mine, tiers);
         auto theirs = make(mine, {});
@@ -310,22 +311,30 @@ TEST(UnitTiers, UnitsLeaveMemory) {
 }
 
 TEST(UnitTiers, StepsAllocateNothing) {
-  const temporary_directory place;
-  auto cache = make(policy, {.hot_bytes = frames(2), .path = place.at("kv")});
-  feed(cache, shape, 40);
-  layer_rows rows = rows_of(shape, 0, 0, 1);
-  const auto step_once = [&] {
-    auto step = cache.begin(1);
-    for (std::size_t l = 0; l < shape.layers; ++l) {
-      step.attend(l, view(std::as_const(rows.q), 1, 4, 8), view(std::as_const(rows.k), 1, 2, 8),
-                  view(std::as_const(rows.v), 1, 2, 8), view(rows.out, 1, 4, 8));
+  for (const bool background : {false, true}) {
+    const temporary_directory place;
+    kvkeep::background_thread io;
+    unit_tiers tiers{.hot_bytes = frames(3), .path = place.at("kv")};
+    if (background) {
+      tiers.background = io;
+      tiers.read_ahead = 1;
     }
-    step.commit();
-  };
-  for (int i = 0; i < 50; ++i) step_once();
-  const std::size_t before = allocations();
-  for (int i = 0; i < 200; ++i) step_once();
-  EXPECT_EQ(allocations(), before);
+    auto cache = make(policy, tiers);
+    feed(cache, shape, 40);
+    layer_rows rows = rows_of(shape, 0, 0, 1);
+    const auto step_once = [&] {
+      auto step = cache.begin(1);
+      for (std::size_t l = 0; l < shape.layers; ++l) {
+        step.attend(l, view(std::as_const(rows.q), 1, 4, 8), view(std::as_const(rows.k), 1, 2, 8),
+                    view(std::as_const(rows.v), 1, 2, 8), view(rows.out, 1, 4, 8));
+      }
+      step.commit();
+    };
+    for (int i = 0; i < 50; ++i) step_once();
+    const std::size_t before = allocations();
+    for (int i = 0; i < 200; ++i) step_once();
+    EXPECT_EQ(allocations(), before);
+  }
 }
 
 TEST(UnitTiers, SaysItsBytesBefore) {
@@ -532,6 +541,37 @@ TEST(UnitTiers, APathHasOneCache) {
   EXPECT_EQ(second.error().code(), kvkeep::errc::io);
   EXPECT_EQ(second.error().argument(), "path");
   expect_the_same(first, alone, 7, 200, true);
+}
+
+// What a cache that was refused had begun with must not keep it from ending: memory is full of what would be a state of work.
+TEST(UnitTiers, ACacheThatIsRefusedEnds) {
+  const temporary_directory place;
+  std::ofstream(place.at("kv")) << "somebody's";
+  kvkeep::background_thread io;
+  for (std::uint32_t state = 0; state < 5; ++state) {
+    fill_new_memory(state);
+    const auto refused = kvkeep::try_make_cache(
+        shape, policy,
+        {.positions = rotary,
+         .max_step = 40,
+         .max_shortened = 40,
+         .tiers = {.hot_bytes = frames(3), .path = place.at("kv"), .read_ahead = 1, .background = io}});
+    fill_new_memory({});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), kvkeep::errc::io);
+  }
+}
+
+TEST(UnitTiers, AFileThatWasRemovedServesOn) {
+  const temporary_directory place;
+  auto cache = make(policy, {.hot_bytes = frames(2), .path = place.at("kv")});
+  auto in_ram = make(policy, {});
+  for (int i = 0; i < 9; ++i) {
+    if (i == 3) fs::remove(place.at("kv"));
+    EXPECT_LT(max_difference(feed(cache, shape, 40)[1], feed(in_ram, shape, 40)[1]), 1e-5);
+  }
+  EXPECT_GT(cache.memory().tiers().bytes_read, 0U);
+  EXPECT_FALSE(fs::exists(place.at("kv")));
 }
 
 TEST(UnitTiers, RefusesPathsWhereNoFileCanBe) {

@@ -53,11 +53,17 @@ class background_thread {
   struct queue {
     std::mutex lock;
     std::condition_variable more;
+    static constexpr std::size_t usual = 64;  // tasks that wait at once: for more, memory is taken
+
     std::vector<background_task> waiting;  // guarded by lock
+    std::vector<background_task> taken;    // of the thread
     bool ending = false;                   // guarded by lock
     std::thread thread;
 
-    queue() = default;
+    queue() {
+      waiting.reserve(usual);
+      taken.reserve(usual);
+    }
     queue(const queue&) = delete;
     queue(queue&&) = delete;
     queue& operator=(const queue&) = delete;
@@ -75,7 +81,6 @@ class background_thread {
       thread = std::thread([this] { serve(); });
     }
     void serve() {
-      std::vector<background_task> taken;
       for (;;) {
         {
           std::unique_lock hold(lock);

@@ -259,6 +259,10 @@ class block_memory {
   unit_mass attended{};
 
  private:
+  /// Whether query t of the step looks up alone: at multiples of `every` in the stream's positions.
+  [[nodiscard]] bool is_due(position first_position, std::size_t t) const noexcept {
+    return (first_position + static_cast<position>(first_ + t)) % static_cast<position>(rules_.every) == 0;
+  }
   static constexpr slot nowhere = static_cast<slot>(~std::uint32_t{0});
 
   /// Units that are filed when a step of n tokens, the first with this stream number, was committed.

@@ -19,7 +19,7 @@ result<std::size_t> block_memory::choose(std::size_t first, std::size_t count, s
   if (tiered()) tiers.hot.begin_batch();
   if (scored()) attended.begin_batch();
   for (std::size_t t = first; t < first + count; ++t) {
-    const bool looks_up = rules_.execution > 0 ? t == begin : (first_ + t) % rules_.every == 0;
+    const bool looks_up = rules_.execution > 0 ? t == begin : is_due(first_position, t);
     if (t > first && looks_up && scored()) return t - first;  // scores take what was read since the lookup before
     const std::size_t until = rules_.execution > 0 ? end : t + 1;
     if (units <= rules_.count) {

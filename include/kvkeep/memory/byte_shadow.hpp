@@ -132,7 +132,7 @@ class byte_shadow {
       }
       // What a scale of bytes, of which a piece is at most 127 * 8 long, can be wrong by: steps of the query leave something out,
       // and sums are in fp32.
-      const double unsure = std::sqrt(rest) + 0x1p-23 * static_cast<double>(pieces_ + 64) * std::sqrt(weight);
+      const double unsure = std::sqrt(rest) + 0x1p-23 * static_cast<double>(2 * pieces_ + 64) * std::sqrt(weight);
       weights_[piece] = static_cast<float>(127.0 * 8.0 * unsure * slack);
       weights_[pieces_ + piece] = static_cast<float>(std::sqrt(weight) * slack);
       offsets_[piece] = static_cast<float>(128 * sum);

@@ -102,7 +102,8 @@ class row_sketch {
       const std::uint8_t* mine[stretches];
       for (std::size_t j = 0; j < stretches; ++j) {
         mine[j] = codes_.data() + (base + at[j]) * parts;
-        for (std::size_t line = 0; line < parts; line += row_padding) prefetch(mine[j] + ahead * parts + line);
+        const std::uint8_t* const later = codes_.data() + (base + (std::min)(at[j] + ahead, count - 1)) * parts;
+        for (std::size_t line = 0; line < parts; line += row_padding) prefetch(later + line);
       }
       vec_int sums[stretches] = {};
       for (std::size_t c = 0; c < parts; c += sizeof(vec_int)) {

@@ -61,6 +61,8 @@ class tiered_units {
     read_rooms_ = memory.take<float>(reads * sizes.head_dim);
     buffers_ = memory.take<buffer>(buffers);
     reads_ = memory.take<read>(reads);
+    for (buffer& b : buffers_) b = {.self = this};  // finish() looks at them, also where no file could be made
+    for (read& r : reads_) r = {.self = this};
   }
   /// Begins with nothing: makes the file.
   [[nodiscard]] result<void> open(const unit_tiers& tiers, const frame_filler& filler) {
@@ -69,8 +71,6 @@ class tiered_units {
     file_ = std::move(*made);
     background_ = tiers.background;
     filler_ = filler;
-    for (std::size_t i = 0; i < buffers_.size(); ++i) buffers_[i] = {.self = this};
-    for (std::size_t i = 0; i < reads_.size(); ++i) reads_[i] = {.self = this};
     hot.rule(tiers.keeps);
     hot.reset();
     return {};

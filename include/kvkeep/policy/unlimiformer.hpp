@@ -9,6 +9,8 @@
 #ifndef KVKEEP_POLICY_UNLIMIFORMER_HPP
 #define KVKEEP_POLICY_UNLIMIFORMER_HPP
 
+#include <algorithm>
+
 #include "kvkeep/policy/parameter.hpp"
 #include "kvkeep/policy/policy.hpp"
 #include "kvkeep/policy/retain/keep.hpp"
@@ -21,10 +23,10 @@ KVKEEP_NAMESPACE_BEGIN
 /// Query i reads j with i - j < window at distance i - j, the sinks beyond at distance `at`, and so the `count` keys of the rest
 /// with the largest scores. window + count should be about what the model was trained for. All tokens are kept.
 struct unlimiformer {
-  std::size_t sinks = 0;            ///< first tokens, always read; published: none
-  std::size_t window = 1024;        ///< newest tokens, the query included, >= 1
-  std::size_t count = 1024;         ///< keys of the rest, 1 .. max_tokens
-  std::optional<std::size_t> at{};  ///< their distance; default: window
+  std::size_t sinks = 0;               ///< first tokens, always read; published: none
+  std::size_t window = 1024;           ///< newest tokens, the query included, >= 1
+  std::optional<std::size_t> count{};  ///< keys of the rest, 1 .. max_tokens; default: window, or max_tokens if less
+  std::optional<std::size_t> at{};     ///< their distance; default: window
   std::size_t first_layer = 0;  ///< layers below read none; published: 0, for Llama 2 7B 16 (layer_begin: half of them)
   std::size_t last_layer = 1000;              ///< nor do layers from here on
   chosen_by chooses = chosen_by::query_head;  ///< or kv_head
@@ -40,7 +42,7 @@ struct unlimiformer {
     return std::tuple{
         token_parameter<self>{"sinks", &self::sinks, 0, "first tokens, always read"},
         token_parameter<self>{"window", &self::window, 1, "newest tokens, the query included"},
-        token_parameter<self>{"count", &self::count, 1, "keys of the rest that a head reads"},
+        derived_token_parameter<self>{"count", &self::count, 1, "window", "keys of the rest that a head reads"},
         derived_token_parameter<self>{"at", &self::at, 0, "window", "their distance"},
         token_parameter<self>{"first_layer", &self::first_layer, 0, "layers below read none"},
         token_parameter<self>{"last_layer", &self::last_layer, 1, "nor do layers from here on"},
@@ -49,16 +51,19 @@ struct unlimiformer {
   }
   [[nodiscard]] result<void> check() const {
     if (auto ok = kvkeep::check_parameters(*this); !ok) return ok;
-    if (count > max_tokens)
-      return detail::bad_argument("count", count, fmt::format("1 .. max_tokens = {}", max_tokens));
+    if (count && *count > max_tokens) {
+      return detail::bad_argument("count", *count, fmt::format("1 .. max_tokens = {}", max_tokens));
+    }
     if (last_layer > first_layer) return {};
     return detail::bad_argument("last_layer", last_layer, fmt::format("above first_layer = {}", first_layer));
   }
   [[nodiscard]] constexpr auto rules() const {
     const std::size_t distance = at.value_or(window);
-    return policy{keep{kvkeep::sinks{sinks}, recent{window}},
-                  nearest_keys{count, distance, max_tokens, chooses, {first_layer, last_layer}},
-                  beyond{window, distance}, each_token{}};
+    return policy{
+        keep{kvkeep::sinks{sinks}, recent{window}},
+        nearest_keys{
+            count.value_or((std::min)(window, max_tokens)), distance, max_tokens, chooses, {first_layer, last_layer}},
+        beyond{window, distance}, each_token{}};
   }
 };
 

@@ -91,6 +91,7 @@ class spill_file {
     return made;
   }
 
+  static_assert(sizeof(off_t) >= 8, "kvkeep: files of memory units need offsets of 64 bits: -D_FILE_OFFSET_BITS=64");
   /// Writes all bytes at an offset. Errors: the system writes fewer; then those before may have been written.
   [[nodiscard]] result<void> write(std::uint64_t offset, std::span<const std::byte> bytes) const {
     while (!bytes.empty()) {

@@ -119,6 +119,18 @@ struct retrieve_blocks {
     const unit_geometry& g = rest.geometry;
     if (auto ok = same("sinks.count", first.count, "unfiled.geometry.sinks", g.sinks); !ok) return ok;
     if (auto ok = same("beyond.window", rules.distance.window, "unfiled.geometry.window", g.window); !ok) return ok;
+    const retrieve_blocks& mine = rules.select;
+    if (mine.representatives > g.unit) {
+      return detail::bad_argument("representatives", mine.representatives,
+                                  fmt::format("1 .. unfiled.geometry.unit = {}", g.unit));
+    }
+    if (auto ok = detail::check_candidates(mine.candidates, mine.count, g.complete(mine.max_tokens)); !ok) return ok;
+    if constexpr (!std::same_as<Lookup, lookup::every>) {
+      if (mine.looks_up.size > g.window) {
+        return detail::bad_argument("looks_up.size", mine.looks_up.size,
+                                    fmt::format("1 .. unfiled.geometry.window = {}", g.window));
+      }
+    }
     std::size_t together = 1;
     if constexpr (!std::same_as<Lookup, lookup::every>) together = rules.select.looks_up.size;
     if (auto ok = same("unfiled.together", rest.together, "queries that look up together", together); !ok) return ok;
