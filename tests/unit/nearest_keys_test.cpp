@@ -268,6 +268,41 @@ TEST(NearestKeys, AreFoundBesideScoresThatAreNotNumbers) {
   EXPECT_EQ(put(0.0F), (numbers{1, 0, 10, 2, 7})) << "7 is not a number, but it is there";
 }
 
+/// What the first query head chose of keys that are all equal, in steps of so many tokens.
+template <class Policy>
+numbers chosen_of_equals(const Policy& policy, std::size_t most) {
+  const kvkeep::model_shape wide{1, 2, 1, 128};
+  auto cache = kvkeep::make_cache(wide, policy, {.positions = rotary, .max_step = 64});
+  const layer_rows one = rows_of(wide, 0, 0, 1);
+  for (std::size_t first = 0; first < 64; first += most) {
+    std::vector<float> q, k, v, out(most * 2 * 128);
+    for (std::size_t t = 0; t < most; ++t) {
+      q.insert(q.end(), one.q.begin(), one.q.end());
+      k.insert(k.end(), one.k.begin(), one.k.end());
+      v.insert(v.end(), one.v.begin(), one.v.end());
+    }
+    auto step = cache.begin(most);
+    step.attend(0, view(q, most, 2, 128), view(k, most, 1, 128), view(v, most, 1, 128), view(out, most, 2, 128));
+    step.commit();
+  }
+  const auto read = cache.memory().retrieved(0, 0);
+  return {read.begin(), read.end()};
+}
+
+// Whether a key was filed before the step, or leaves the window in it, makes no difference to its score.
+TEST(NearestKeys, OfEqualScoreAreTheOldestInAnySteps) {
+  for (const std::size_t most : {1U, 32U, 64U}) {
+    EXPECT_EQ(chosen_of_equals(unlimiformer{.window = 2, .count = 3, .max_tokens = 64}, most), (numbers{0, 1, 2}));
+    EXPECT_EQ(
+        chosen_of_equals(unlimiformer{.window = 2, .count = 3, .chooses = chosen_by::kv_head, .max_tokens = 64}, most),
+        (numbers{0, 1, 2}));
+    EXPECT_EQ(
+        chosen_of_equals(
+            kvkeep::lm_infinite::middle{.sinks = 0, .window = 2, .count = 3, .first_layer = 0, .max_tokens = 64}, most),
+        (numbers{0, 1, 2}));
+  }
+}
+
 TEST(NearestKeys, RefuseWhatCannotBe) {
   const auto fault = [](const unlimiformer& policy) {
     const auto made = kvkeep::try_make_cache(shape, policy, {.positions = rotary});

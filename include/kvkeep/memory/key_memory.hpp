@@ -69,6 +69,7 @@ class key_memory {
     scratch_ = memory.take<std::uint32_t>(top_k_scratch(rows));
     chosen_ = memory.take<std::uint32_t>(shape_.layers * choosers() * rule_.count);
     chosen_count_ = memory.take<std::uint32_t>(shape_.layers * choosers());
+    block_scores_ = memory.take<float>(searches_ * block_tokens);
     turned_ = memory.take<float>(shape_.group() * shape_.head_dim);
     spans_ = memory.take<key_span>(evidence.together * choosers() * rule_.count);
     reads_ = memory.take<std::span<const key_span>>(evidence.together * choosers());
@@ -188,9 +189,14 @@ class key_memory {
           scores_of(g)[b * block_tokens + r] = std::numeric_limits<float>::quiet_NaN();
       }
     }
+    // By the same arithmetic, so that a key's score does not depend on when it is filed.
     for (std::size_t i = 0; i < dropped.size(); ++i) {
+      const std::size_t at = kvkeep::index(dropped[i]);
+      if (i == 0 || at / block_tokens != kvkeep::index(dropped[i - 1]) / block_tokens) {
+        scan_keys(lane, at / block_tokens, 1, turned_, searches_, block_scores_.data(), block_tokens);
+      }
       for (std::size_t g = 0; g < searches_; ++g) {
-        lane.scores(turned_.subspan(g * dim, dim), dropped[i], scores_of(g).subspan(filed_rows() + i, 1));
+        scores_of(g)[filed_rows() + i] = block_scores_[g * block_tokens + at % block_tokens];
       }
     }
   }
@@ -214,6 +220,13 @@ class key_memory {
       }
       chosen = *try_top_k(scores, wanted, best_, scratch_);
     }
+    // Filed rows ascend, behind all of the cache's own slots: spans are made in their order.
+    std::size_t count = 0;
+    const auto filed = std::lower_bound(chosen.begin(), chosen.end(), static_cast<std::uint32_t>(rows));
+    for (auto it = filed; it != chosen.end(); ++it) {
+      add_slot(kvkeep::index(tokens.slots[first + *it - rows]), out, count);
+    }
+    for (auto it = chosen.begin(); it != filed; ++it) add_slot(blocks_ * block_tokens + *it, out, count);
     const auto rank = [&](std::uint32_t i) {
       return is_nan(scores[i]) ? -std::numeric_limits<float>::infinity() : scores[i];
     };
@@ -221,13 +234,10 @@ class key_memory {
               [&](std::uint32_t a, std::uint32_t b) { return rank(a) > rank(b) || (rank(a) == rank(b) && a < b); });
     const std::size_t at = layer_ * choosers() + chooser;
     chosen_count_[at] = static_cast<std::uint32_t>(chosen.size());
-    std::size_t count = 0;
     for (std::size_t k = 0; k < chosen.size(); ++k) {
-      const bool filed = chosen[k] < rows;
-      const std::size_t place = first + chosen[k] - rows;  // among the tokens, if it is not filed
       chosen_[at * rule_.count + k] = static_cast<std::uint32_t>(
-          filed ? sinks_ + chosen[k] : static_cast<std::size_t>(tokens.position_of(place) - first_position));
-      add_slot(filed ? blocks_ * block_tokens + chosen[k] : kvkeep::index(tokens.slots[place]), out, count);
+          chosen[k] < rows ? sinks_ + chosen[k]
+                           : static_cast<std::size_t>(tokens.position_of(first + chosen[k] - rows) - first_position));
     }
     return out.first(count);
   }
@@ -260,6 +270,7 @@ class key_memory {
 
   std::span<std::uint16_t> filed_rows_;  // [filed blocks]: rows that are there
   std::span<float> scores_;              // [searches][filed rows and slots]
+  std::span<float> block_scores_;        // [searches][16]
   std::span<std::uint32_t> best_;        // [count]
   std::span<std::uint32_t> scratch_;
   std::span<std::uint32_t> chosen_;             // [layers][choosers][count]: stream numbers
