@@ -81,9 +81,12 @@ class filled_index {
     best_.resize(units_);
     scratch_.resize(kvkeep::top_k_scratch(units_));
     const float* const all = index_.vector(0, 0, 0).data();
-    for (std::size_t u = 0; u < units_; ++u) {
-      scores_[u] = kvkeep::detail::dot_rows(query.data(), all + u * length, length);
-    }
+    kvkeep::detail::side_by_side(units_, [&](const kvkeep::detail::stretch_places& at) {
+      std::array<const float*, kvkeep::detail::stretches> rows;
+      for (std::size_t j = 0; j < rows.size(); ++j) rows[j] = all + at[j] * length;
+      const auto scores = kvkeep::detail::dot_rows(query.data(), rows, length);
+      for (std::size_t j = 0; j < rows.size(); ++j) scores_[at[j]] = scores[j];
+    });
     const auto found = kvkeep::top_k(scores_, chosen, best_, scratch_);
     std::sort(found.begin(), found.end(), [&](std::uint32_t a, std::uint32_t b) {
       return scores_[a] > scores_[b] || (scores_[a] == scores_[b] && a < b);

@@ -62,7 +62,7 @@ std::size_t turn_room(const kvkeep::any_policy& policy, std::size_t longest) {
     if constexpr (requires { preset.window; }) {
       add(preset.window);
     }
-    if constexpr (requires { preset.count; }) {
+    if constexpr (requires { add(preset.count); }) {
       add(preset.count);
     }
     if constexpr (requires { preset.recent; }) {

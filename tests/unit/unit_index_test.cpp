@@ -4,14 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
-
-#include "kvkeep/kvkeep.hpp"
 
 namespace kvkeep_test {
 namespace {
@@ -62,7 +62,9 @@ class filled_index {
       scores[u] = -std::numeric_limits<float>::infinity();
       if (live_[u]) {
         const float* const all = index_.vector(layer, u, 0).data();
-        scores[u] = kvkeep::detail::dot_rows(queries.data() + chooser * length, all + chooser * length, length);
+        const float* const row = all + chooser * length;
+        scores[u] =
+            kvkeep::detail::dot_rows(queries.data() + chooser * length, std::array{row, row, row, row}, length)[0];
       }
     }
     unit_list order(available);

@@ -35,7 +35,7 @@ class unit_inspection {
   }
   /// Who chooses units in a layer: 1, kv_heads or query_heads.
   [[nodiscard]] std::size_t choosers() const noexcept { return core_->memory.choosers(); }
-  /// The units that the newest query read, best first.
+  /// The units that the newest query read, best first; in the order of the stream where all there are were read.
   [[nodiscard]] std::span<const std::uint32_t> retrieved(std::size_t layer, std::size_t chooser = 0) const noexcept {
     return core_->memory.chosen(layer, chooser);
   }
@@ -92,7 +92,8 @@ class cache {
  public:
   using step = basic_step<core_type>;
 
-  /// A cache for `shape`. Errors: shape, policy or options out of range; an option that cannot act; not enough memory.
+  /// A cache for `shape`. Errors: shape, policy or options out of range; an option that cannot act; not enough memory; errc::io
+  /// where the file for memory units cannot be made.
   [[nodiscard]] static result<cache> try_make(const model_shape& shape, const Policy& policy,
                                               const cache_options& options) {
     auto core = core_type::try_make(shape, policy, options);
@@ -105,7 +106,8 @@ class cache {
     return core_type::try_bytes(shape, policy, options);
   }
 
-  /// Opens a step of n tokens, 1 .. max_step. Errors: a step is open; n out of range; the tokens do not fit.
+  /// Opens a step of n tokens, 1 .. max_step. Errors: a step is open; n out of range; the tokens do not fit; errc::io where memory
+  /// units cannot be written to their file: no step is open, nothing is lost, and the same can be tried again.
   [[nodiscard]] result<step> try_begin(std::size_t n) {
     if (auto ok = core_->begin(n); !ok) return ok.error();
     return step(core_.get());
@@ -123,7 +125,8 @@ class cache {
   [[nodiscard]] result<void> try_erase(position first, position last) { return core_->erase(first, last); }
   /// Ends a turn of the conversation, for policies with decay.
   [[nodiscard]] result<void> try_end_turn() { return core_->plan.try_end_turn(); }
-  /// Forgets everything; the stream begins again at first_position.
+  /// Forgets everything; the stream begins again at first_position. Errors: a step is open; errc::io where the file of memory units
+  /// cannot be emptied: nothing is forgotten.
   [[nodiscard]] result<void> try_clear() { return core_->clear(); }
 
   [[nodiscard]] const model_shape& shape() const noexcept { return core_->shape; }
@@ -208,7 +211,7 @@ class cache {
   std::unique_ptr<core_type> core_;  // on the heap, so that steps stay valid when the cache moves
 };
 
-/// The bytes a cache would allocate, without building it: keys, values, tables, scratch and their total.
+/// The bytes a cache would allocate, without building it, by what they are for, and those of its file.
 template <codec KeyCodec = f32, codec ValueCodec = f32, policy_like Policy>
 [[nodiscard]] result<cache_bytes> try_cache_bytes(const model_shape& shape, const Policy& policy,
                                                   const cache_options& options = {}) {

@@ -43,7 +43,8 @@ class basic_step {
   /// q [n, query_heads, head_dim], k and v [n, kv_heads, head_dim] before RoPE (after it with rope::applied), out
   /// [n, query_heads, head_dim]; out must not overlap the others. Layers in any order, each once.
   /// Errors (nothing is changed): the step is closed; layer out of range or attended already; a shape or stride that does
-  /// not fit. Values are not scanned: a non-finite row changes only what reads it. Cost: one pass over what is read, for
+  /// not fit. errc::io where memory units cannot be read from their file: the layer counts as not attended, out may be written
+  /// in part, and the same can be tried again. Values are not scanned: a non-finite row changes only what reads it. Cost: one pass over what is read, for
   /// about 64 rows of queries at once; with ALiBi and where keys are scattered (cache_distance of any choice), one pass a
   /// query.
   /// `executor` shares the work out over its workers, at most cache_options::workers; default: this thread alone.

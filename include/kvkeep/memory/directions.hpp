@@ -21,7 +21,7 @@ namespace detail {
 inline void add_scaled(float* to, float factor, const float* from, std::size_t count) noexcept {
   const std::size_t whole = count / vec_width * vec_width;
   for (std::size_t i = 0; i < whole; i += vec_width) store(to + i, load(to + i) + factor * load(from + i));
-  for (std::size_t i = whole; i < count; ++i) to[i] += factor * from[i];
+  for (std::size_t i = 0; i < count % vec_width; ++i) to[whole + i] += factor * from[whole + i];
 }
 
 /// Makes row p of `rows`, [p + 1 or more][length], of length 1 and at right angles to those before it; 0 where nothing is left.

@@ -154,13 +154,13 @@ class row_sketch {
   /// The product of two vectors less the centre.
   [[nodiscard]] float product(const float* a, const float* b, const float* centre) const noexcept {
     vec sum{};
-    std::size_t c = 0;
-    for (; c + vec_width <= length_; c += vec_width) {
+    const std::size_t whole = length_ / vec_width * vec_width;
+    for (std::size_t c = 0; c < whole; c += vec_width) {
       const vec middle = load(centre + c);
       sum += (load(a + c) - middle) * (load(b + c) - middle);
     }
     float rest = 0.0F;
-    for (; c < length_; ++c) rest += (a[c] - centre[c]) * (b[c] - centre[c]);
+    for (std::size_t c = whole; c < length_; ++c) rest += (a[c] - centre[c]) * (b[c] - centre[c]);
     return sum_of(sum) + rest;
   }
 

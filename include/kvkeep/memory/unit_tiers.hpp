@@ -44,14 +44,21 @@ using hot_rule = std::variant<hot::lru, hot::fifo, hot::decayed>;
 /// Errors, errc::io, leave the cache usable and nothing lost: where writing fails, `begin` does, and can be tried again; where
 /// reading fails, or what is read is not what was written, `attend` does, or a `commit` of fewer tokens than the step has, which
 /// attends once more: the step is open as before, and the same can be tried again, or the step left. A unit that cannot be read any more can be erased (the error names its positions); then the
-/// cache goes on without it.
+/// cache goes on without it: its message ends with "(positions A .. B, layer L)".
+///
+/// Cost: a lookup whose units are in RAM moves nothing; a miss reads a record of the layer and looks once at every frame for the one
+/// that leaves, as every lookup does under `decayed`. The file grows by pwrite: where a limit of the process's files (RLIMIT_FSIZE)
+/// is below cache_bytes::file, the system sends SIGXFSZ unless that is ignored. A process that is killed leaves the file, and its
+/// path is taken until somebody removes it.
 struct unit_tiers {
   std::size_t hot_bytes =
       0;  ///< of RAM for the keys and values of units, over all layers; 0: all units lie there. Units of which rows
           ///< are being written take cache_bytes::staging besides
   std::string path{};  ///< of the file
   hot_rule keeps = hot::lru{};
-  std::size_t read_ahead = 0;  ///< units that the lookup ranks next, which are read in the background, 0 .. 65536
+  std::size_t read_ahead =
+      0;  ///< units that the lookup ranks next, which are read in the background, 0 .. 65536; fewer
+          ///< where frames, or candidates, are fewer than what a query reads and these
   cold_codec
       cold{};  ///< of the file. With fewer bits than the cache's, what a query reads of a unit has them from when it is
                ///< filed on, and so depends on how the stream is cut into steps
@@ -60,9 +67,11 @@ struct unit_tiers {
 
 /// What happened between the tiers since the cache was made.
 struct tier_counters {
-  std::uint64_t hits = 0;           ///< units of a layer that a lookup found in RAM
-  std::uint64_t misses = 0;         ///< that it did not
-  std::uint64_t read_ahead = 0;     ///< that were read before a lookup asked for them
+  std::uint64_t hits = 0;  ///< units of a layer that a lookup found in a frame, or on the way there
+  std::uint64_t misses =
+      0;  ///< that it did not; those not written yet are copied, and no byte is read. A layer that is attended
+          ///< again after an error counts again
+  std::uint64_t read_ahead = 0;     ///< reads that were begun before a lookup asked
   std::uint64_t bytes_read = 0;     ///< from the file
   std::uint64_t bytes_written = 0;  ///< to the file
   std::uint64_t stalls = 0;         ///< times that begin or attend waited for the file
