@@ -1,6 +1,8 @@
 // Patterns as retain rules: those of users, the length of a stream, messages, and every mistake by name.
 #include <gtest/gtest.h>
 
+#include <bit>
+
 #include "../support/rows.hpp"
 
 namespace kvkeep_test {
@@ -81,6 +83,39 @@ TEST(StillReadOfUsers, KeepsByLayer) {
   const auto none = kvkeep::try_make_planner({4, 2, 2, 8}, kvkeep::policy{kvkeep::keep_all{40}, layer_windows{0}});
   ASSERT_FALSE(none);
   EXPECT_EQ(none.error().argument(), "variants");
+}
+
+/// A user's strided pattern, of which nobody leaves, and one that tells who reads a token last but not how many are needed.
+struct mine_strided {
+  std::size_t most = 200;
+  [[nodiscard]] bool reads(position q, position k) const { return q - k < 8 || (q - k) % 8 == 0; }
+  [[nodiscard]] std::size_t longest() const { return most; }
+};
+struct mine_logarithmic {
+  [[nodiscard]] bool reads(position q, position k) const {
+    return q == k || std::has_single_bit(static_cast<std::uint64_t>(q - k));
+  }
+  [[nodiscard]] std::size_t longest() const { return 300; }
+};
+struct mine_untold {
+  [[nodiscard]] bool reads(position q, position k) const { return q - k < 8; }
+  [[nodiscard]] position last_reader(position k) const { return k + 7; }
+  [[nodiscard]] kvkeep::pattern_need needs() const { return kvkeep::pattern_need::bounded; }
+};
+
+TEST(StillReadOfUsers, RefusesAPatternOfWhichNobodyLeaves) {
+  const auto fault = [](const auto& rule) { return rule.check() ? "none" : rule.check().error().message(); };
+  EXPECT_EQ(fault(kvkeep::still_read{mine_strided{}}),
+            "kvkeep: in a stream of 200 tokens not one of the first half has had its last reader by the middle, so the "
+            "pattern evicts nothing: keep_all{max_tokens} is the retain rule to read it from");
+  EXPECT_NE(fault(kvkeep::still_read{mine_strided{}, 40}).find("a stream of 200 tokens"), std::string::npos);
+  EXPECT_NE(fault(kvkeep::still_read{mine_logarithmic{}}).find("a stream of 300 tokens"), std::string::npos);
+  EXPECT_EQ(fault(kvkeep::still_read{mine_strided{}, 100, kvkeep::endless::kept}), "none");
+  EXPECT_EQ(fault(kvkeep::still_read{odd_and_even{}}), "none");
+  EXPECT_NE(fault(kvkeep::still_read{mine_untold{}}).find("max_tokens = 0"), std::string::npos);
+  EXPECT_EQ(fault(kvkeep::still_read{mine_untold{}, 50}), "none");
+  EXPECT_EQ(fault(kvkeep::still_read{kvkeep::fixed{4, 3}, 100}), "none");
+  EXPECT_NE(fault(kvkeep::still_read{kvkeep::fixed{4, 4}, 100}).find("columns = block"), std::string::npos);
 }
 
 TEST(StillReadOfUsers, StandsBesideOtherRules) {

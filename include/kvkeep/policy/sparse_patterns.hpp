@@ -56,7 +56,7 @@ struct pattern_distance {
   }
 };
 
-/// Query i reads the `stride` tokens before it and every stride-th one before those. Layers or heads that read the first part
+/// Query i reads the `stride` tokens before it (one less in the kernel's form, where parts are apart) and every stride-th one of all. Layers or heads that read the first part
 /// alone keep stride + 1 tokens (stride in the kernel's form); all others keep max_tokens.
 struct sparse_strided {
   std::size_t stride = 128;                     ///< tokens, >= 1 (l); published 128 (CIFAR-10, ImageNet 64x64)
@@ -123,7 +123,8 @@ struct sparse_fixed {
     return pattern().check();
   }
   [[nodiscard]] constexpr auto rules() const {
-    return policy{still_read{pattern(), max_tokens}, pattern(), pattern_distance{distance}, each_token{}};
+    return policy{still_read{pattern(), max_tokens, endless::kept}, pattern(), pattern_distance{distance},
+                  each_token{}};
   }
 };
 

@@ -7,9 +7,11 @@
 //
 // A pattern of yours is a select rule with, in this order of preference,
 //   position last_reader(position key) const;             // the newest query that reads a key, or read_for_ever
-//   std::size_t longest() const;                          // or the longest stream, through which still_read looks for readers
+//   std::size_t longest() const;                          // or the longest stream, through which still_read looks for readers;
+//                                                         // where none of its first half has had its last reader by the
+//                                                         // middle, still_read refuses to evict by the pattern
 // and optionally
-//   pattern_need needs() const;                           // default: growing
+//   pattern_need needs() const;                           // believed; default: growing, which is looked for as above
 //   std::size_t most_needed(std::size_t tokens) const;    // kept at once in such a stream, at most; default: tokens
 //   kvkeep::scope scope() const;                          // where variants differ; default: by kv head
 //   static constexpr std::string_view everything_because; // why nobody can leave, for the error
@@ -84,6 +86,24 @@ struct pattern_view {
       return tokens;
     }
   }
+  /// Whether the pattern says itself what is needed.
+  [[nodiscard]] static constexpr bool knows_needs() {
+    return requires(const P p) { p.needs(); }
+    || requires(const P p) { p.needs(std::size_t{}); };
+  }
+  [[nodiscard]] static constexpr bool knows_most() {
+    return requires(const P p) { p.most_needed(std::size_t{}); }
+    || requires(const P p) { p.most_needed(std::size_t{}, std::size_t{}); };
+  }
+  /// Whether, in a stream of so many tokens, any of the first half has had its last reader by the middle. Cost: up to
+  /// tokens^2 / 4 calls of `reads`, where some leave usually tokens / 2.
+  [[nodiscard]] constexpr bool frees_in(std::size_t variant, std::size_t tokens) const {
+    const auto middle = static_cast<position>(tokens / 2);
+    for (position key = 0; key < middle; ++key) {
+      if (!needed(variant, key, middle, static_cast<position>(tokens))) return true;
+    }
+    return tokens < 4;
+  }
   /// Whether one of the queries first .. end - 1, or with last_reader any from `first` on, reads a key.
   [[nodiscard]] constexpr bool needed(std::size_t variant, position key, position first, position end) const {
     if constexpr (requires { pattern.last_reader(variant, key); }) {
@@ -105,11 +125,12 @@ struct pattern_view {
 
 }  // namespace detail
 
-/// Keeps what a query of `pattern` reads, or any that can come. Goes with each_token and after_step; erase() takes tokens away
-/// as from any rule, reserve() does not. Cost: last_reader once a token held and query; without it a search for the next
-/// reader. Errors at construction: the pattern's own; a pattern that reads every token for ever (unless `everything` is kept);
-/// max_tokens missing where what is needed grows; a model or schedule that does not fit. At begin: a stream longer than
-/// max_tokens or than the pattern's longest().
+/// Keeps what a query of `pattern` reads, or any that can come. Goes with each_token and after_step; erase() takes tokens
+/// away as from any rule, reserve() does not. Cost: last_reader once a token held and query; without it a search for the
+/// next reader. What a pattern says of itself is believed: one that names too few is done with tokens too early. Errors at
+/// construction: the pattern's own; a pattern that reads every token for ever (unless `everything` is kept), by its own word
+/// or as far as longest() shows; max_tokens missing where what is needed grows, or is not told; a model or schedule that
+/// does not fit. At begin: a stream longer than max_tokens or than the pattern's longest().
 template <class Pattern>
 struct still_read {
   static_assert(detail::pattern_select<Pattern> || detail::variant_select<Pattern>,
@@ -185,13 +206,27 @@ struct still_read {
                         because));
       }
       grows = grows || need != pattern_need::bounded;
+      if constexpr (!detail::pattern_view<Pattern>::knows_needs()) {
+        if (everything == endless::refused && stated() > 0 && !view().frees_in(v, stated())) {
+          return detail::make_error(
+              errc::unsupported, "still_read.pattern",
+              fmt::format(
+                  "in a stream of {} tokens not one of the first half has had its last reader by the middle, so "
+                  "the pattern evicts nothing: keep_all{{max_tokens}} is the retain rule to read it from",
+                  stated()));
+        }
+      }
     }
     if constexpr (requires { pattern.longest(); }) {
       if (auto ok = detail::check_tokens("longest", pattern.longest(), 1); !ok) return ok;
     }
-    if (!grows || longest() > 0) return {};
-    return detail::bad_argument("max_tokens", max_tokens,
-                                fmt::format("1 .. {}: what this pattern needs grows with the stream", most_held));
+    if (longest() > 0) return {};
+    const auto missing = [&](std::string_view why) {
+      return detail::bad_argument("max_tokens", max_tokens, fmt::format("1 .. {}: {}", most_held, why));
+    };
+    if (grows) return missing("what this pattern needs grows with the stream");
+    if (detail::pattern_view<Pattern>::knows_most()) return {};
+    return missing("the pattern does not say how many tokens are needed at once (most_needed)");
   }
   [[nodiscard]] result<void> check_shape(const model_shape& shape) const {
     if (auto ok = detail::check_shape_of(pattern, shape); !ok) return ok;
@@ -207,6 +242,14 @@ struct still_read {
   static constexpr std::size_t most_held = 2147483647;
 
   [[nodiscard]] constexpr detail::pattern_view<Pattern> view() const noexcept { return {pattern}; }
+  /// The longest stream of the pattern itself, or max_tokens.
+  [[nodiscard]] constexpr std::size_t stated() const {
+    if constexpr (requires { pattern.longest(); }) {
+      return pattern.longest();
+    } else {
+      return max_tokens;
+    }
+  }
   [[nodiscard]] constexpr std::size_t share_of_variant(std::size_t variant) const {
     return view().most_needed(variant, longest() == 0 ? most_held : longest());
   }

@@ -24,6 +24,9 @@ struct fixed {
   std::size_t sub_blocks = 1;  ///< kv head h reads sub-block h mod these, >= 1; columns * sub_blocks <= block
   pattern_parts parts = pattern_parts::merged;
 
+  /// What still_read says where a variant needs everything.
+  static constexpr std::string_view everything_because = "fixed with columns = block reads every token of every block";
+
   /// Merged: the sub-block. Else 0: A1; 1 + s: A2 with sub-block s.
   [[nodiscard]] constexpr std::size_t variants() const noexcept {
     return parts == pattern_parts::merged ? sub_blocks : 1 + sub_blocks;
@@ -53,7 +56,8 @@ struct fixed {
   // What still_read asks.
 
   [[nodiscard]] constexpr pattern_need needs(std::size_t variant) const noexcept {
-    return has_columns(variant) ? pattern_need::growing : pattern_need::bounded;
+    if (!has_columns(variant)) return pattern_need::bounded;
+    return columns < block ? pattern_need::growing : pattern_need::everything;
   }
   /// The newest query that reads a key.
   [[nodiscard]] constexpr position last_reader(std::size_t variant, position key) const noexcept {

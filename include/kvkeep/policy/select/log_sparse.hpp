@@ -23,7 +23,7 @@ enum class log_restarts : std::uint8_t {
 
 /// Query i reads `window` newest tokens, itself included, and of those before them the 1st, 2nd, 4th, 8th ... The paper counts
 /// from 1; where it would reach the token before the first there is none to read. (The authors' code also lets the first
-/// ceil(log2 restart) * 2 queries of every stretch of a training window read all; here the pattern holds from the first query.)
+/// window / restart * 2 * ceil(log2 restart) queries of a training window read all; here the pattern holds from the first query.)
 /// Query i + 1 reads tokens that query i does not: only with segments can anybody leave. Cost: one division a token held and
 /// query where it restarts.
 struct log_sparse {

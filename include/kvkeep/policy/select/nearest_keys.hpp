@@ -15,7 +15,8 @@ KVKEEP_NAMESPACE_BEGIN
 /// largest sum of the scores of its query heads. A key's place decides its rotation, so that one search is exact for one distance alone: hence
 /// the constant. Without rope, or where positions are not to matter, `at` = 0. Goes with keep{sinks, recent} and beyond of the same
 /// window, and with each_token. Tokens are found as soon as they leave the window, those that the model made too. Exact; cost: every
-/// stored key of the layer once a query, whatever count is. Memory is taken for max_tokens tokens.
+/// stored key of the layer once a query, whatever count is, on the thread that attends: an executor shares out the attention alone.
+/// A query head that is not finite spoils what the others of its kv head choose together with it, and no more. Memory is taken for max_tokens tokens.
 struct nearest_keys {
   std::size_t count = 1024;                   ///< keys, 1 .. max_tokens; published: as many as the model's window holds
   std::size_t at = 0;                         ///< tokens: the distance at which keys are searched for and read

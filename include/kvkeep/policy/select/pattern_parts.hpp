@@ -26,7 +26,7 @@ enum class pattern_parts : std::uint8_t {
 /// What queries still to come read of the tokens that have come.
 enum class pattern_need : std::uint8_t {
   bounded,     ///< so many tokens, however long the stream is
-  growing,     ///< more and more, but ever fewer of all
+  growing,     ///< more and more, but not all
   everything,  ///< every token, for ever: none can be evicted
 };
 

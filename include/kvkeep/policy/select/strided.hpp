@@ -1,6 +1,6 @@
 // strided: the tokens just before a query, and every stride-th one of all before.
 //
-//   A1(i) = the newest tokens, i included          (a window of `stride`)
+//   A1(i) = the newest tokens, i included          (stride + 1 of them, or stride: `band`)
 //   A2(i) = { j <= i : (i - j) mod stride = 0 }    (the column above i, were the stream an image of rows of `stride`)
 // Source: Child, Gray, Radford, Sutskever, "Generating Long Sequences with Sparse Transformers", 2019, arXiv 1904.10509,
 // section 4.3; code openai/sparse_attention.
