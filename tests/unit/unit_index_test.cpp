@@ -291,6 +291,54 @@ TEST(UnitIndex, FindsMostOfTheBestOfManyHeads) {
   }
 }
 
+// The fp32 scores lie between the bounds, all of them less the same: the product of the query with the centre.
+TEST(ByteShadow, BoundsHoldEveryScore) {
+  constexpr std::size_t units = 300;
+  for (const std::size_t length : {std::size_t{3}, std::size_t{200}, std::size_t{4096}}) {
+    for (const data_kind& kind : kinds) {
+      std::mt19937 random(29);
+      kvkeep::detail::byte_shadow shadow;
+      kvkeep::detail::arena measured;
+      shadow.lay_out(measured, 1, units, 1, length);
+      kvkeep::detail::arena memory(measured.used());
+      shadow.lay_out(memory, 1, units, 1, length);
+      std::vector<float> vectors;
+      for (std::size_t u = 0; u < units; ++u) {
+        const std::vector<float> row = row_of(random, kind, u, length);
+        vectors.insert(vectors.end(), row.begin(), row.end());
+      }
+      shadow.learn(0, vectors.data(), 256);
+      for (std::size_t u = 0; u < units; ++u) shadow.encode(0, u, vectors.data() + u * length);
+      const std::vector<float> query = row_of(random, kinds[0], 0, length);
+      ASSERT_TRUE(shadow.ask(0, 0, query.data()));
+      std::vector<float> lower(units);
+      std::vector<float> upper(units);
+      const std::size_t adds = length / (4 * kvkeep::detail::vec_width) + kvkeep::detail::vec_width + 12;
+      shadow.bound(0, 0, units, adds, lower.data(), upper.data());
+      // What is common is at least every score less its upper bound, and at most every one less its lower bound.
+      double least = -std::numeric_limits<double>::infinity();
+      double most = std::numeric_limits<double>::infinity();
+      std::size_t bounded = 0;
+      for (std::size_t u = 0; u < units; ++u) {
+        const auto score =
+            static_cast<double>(kvkeep::detail::dot_rows(query.data(), vectors.data() + u * length, length));
+        if (lower[u] == std::numeric_limits<float>::lowest()) continue;
+        ASSERT_TRUE(std::isfinite(score)) << kind.name;
+        ASSERT_LE(lower[u], upper[u]);
+        least = std::max(least, score - static_cast<double>(upper[u]));
+        most = std::min(most, score - static_cast<double>(lower[u]));
+        ++bounded;
+      }
+      EXPECT_LE(least, most) << kind.name << ", length " << length;
+      if (kind.name == std::string("random")) {
+        EXPECT_EQ(bounded, units);
+        const double width = static_cast<double>(upper[0]) - static_cast<double>(lower[0]);
+        EXPECT_LT(width, 0.03 * static_cast<double>(length) + 0.5) << "not much wider than bytes make them";
+      }
+    }
+  }
+}
+
 // But for what all have in common and a factor, estimates are the products where vectors lie in few directions.
 TEST(RowSketch, EstimatesProducts) {
   constexpr std::size_t layers = 2;
