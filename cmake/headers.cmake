@@ -68,6 +68,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/memory/hidden_state_rows.hpp
     include/kvkeep/memory/hidden_state_store.hpp
     include/kvkeep/memory/hidden_state_types.hpp
+    include/kvkeep/memory/hnsw_index.hpp
     include/kvkeep/memory/hot_units.hpp
     include/kvkeep/memory/key_indexes.hpp
     include/kvkeep/memory/key_memory.hpp
