@@ -7,7 +7,7 @@
 // A row nearest_keys/<codec>/n<n>/k<k> is what nearest_keys does for one query of 4 query heads and one kv head, head_dim 128:
 // the scores of n keys, and the k best for each of the 4. In turn with it: nothing but reading as many bytes; share_of_read_limit
 // is the median of the pairs. Its choice is checked against sorting, once. Exit code 1: something chose differently, or no row
-// matches.
+// matches. Rows approximate_keys/...: hnsw_rows.cpp.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "cold_pool.hpp"
+#include "hnsw_rows.hpp"
 #include "kvkeep/codec/f32.hpp"
 #include "kvkeep/codec/float16.hpp"
 #include "kvkeep/core/arena.hpp"
@@ -189,6 +190,9 @@ void add_rows() {
 
 int main(int argc, char** argv) {
   kvkeep_bench::add_rows();
+#if defined(KVKEEP_BENCH_HNSW)
+  kvkeep_bench::add_hnsw_rows();
+#endif
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   const std::size_t rows = benchmark::RunSpecifiedBenchmarks();

@@ -47,6 +47,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/core/config.hpp
     include/kvkeep/core/error.hpp
     include/kvkeep/core/executor.hpp
+    include/kvkeep/core/key_index.hpp
     include/kvkeep/core/key_source.hpp
     include/kvkeep/core/result.hpp
     include/kvkeep/core/tensor.hpp
@@ -67,7 +68,9 @@ set(KVKEEP_HEADERS
     include/kvkeep/memory/hidden_state_rows.hpp
     include/kvkeep/memory/hidden_state_store.hpp
     include/kvkeep/memory/hidden_state_types.hpp
+    include/kvkeep/memory/hnsw_index.hpp
     include/kvkeep/memory/hot_units.hpp
+    include/kvkeep/memory/key_indexes.hpp
     include/kvkeep/memory/key_memory.hpp
     include/kvkeep/memory/key_scan.hpp
     include/kvkeep/memory/resident_tokens.hpp

@@ -7,7 +7,7 @@ set -eu
 packages="
   g++ cmake ninja-build
   libeigen3-dev libfmt-dev
-  libgtest-dev libbenchmark-dev
+  libgtest-dev libbenchmark-dev libhnswlib-dev
   libcli11-dev nlohmann-json3-dev libsentencepiece-dev pkg-config
   bible-kjv gnuplot-nox
   $*"

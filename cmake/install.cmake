@@ -20,8 +20,17 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/kvkeep-config-version.cm
 
 install(TARGETS kvkeep EXPORT kvkeep-targets FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
                                                               ${kvkeep_install_scope})
+if(TARGET kvkeep_hnsw)
+  install(TARGETS kvkeep_hnsw EXPORT kvkeep-hnsw-targets ${kvkeep_install_scope})
+  install(EXPORT kvkeep-hnsw-targets NAMESPACE kvkeep:: DESTINATION "${kvkeep_package_dir}" ${kvkeep_install_scope})
+  export(EXPORT kvkeep-hnsw-targets NAMESPACE kvkeep:: FILE "${PROJECT_BINARY_DIR}/kvkeep-hnsw-targets.cmake")
+else()
+  file(REMOVE "${PROJECT_BINARY_DIR}/kvkeep-hnsw-targets.cmake") # of a configuration that had it
+endif()
 install(EXPORT kvkeep-targets NAMESPACE kvkeep:: DESTINATION "${kvkeep_package_dir}" ${kvkeep_install_scope})
+configure_file("${CMAKE_CURRENT_LIST_DIR}/find-hnswlib.cmake" "${PROJECT_BINARY_DIR}/find-hnswlib.cmake" COPYONLY)
 install(FILES "${PROJECT_BINARY_DIR}/kvkeep-config.cmake" "${PROJECT_BINARY_DIR}/kvkeep-config-version.cmake"
+              "${CMAKE_CURRENT_LIST_DIR}/find-hnswlib.cmake"
         DESTINATION "${kvkeep_package_dir}" ${kvkeep_install_scope})
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/kvkeep" ${kvkeep_install_scope})
 

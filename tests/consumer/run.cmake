@@ -57,7 +57,7 @@ if(CASE STREQUAL "find_package")
   run("${CMAKE_COMMAND}" --install "${BUILD}" --config "${CONFIG}" --prefix "${work}/prefix")
   search_also_in("${work}/prefix")
   configure("${CASES}/find_package" "${work}/build" "-DEXPECTED_PREFIX=${work}/prefix"
-            "-DEXPECTED_VERSION=${VERSION}")
+            "-DEXPECTED_VERSION=${VERSION}" "-DEXPECTED_HNSW=${HNSW}")
   build_and_run("${work}/build")
 
   # The installed package names no path of this machine and no compiler flag.
@@ -100,7 +100,7 @@ if(CASE STREQUAL "find_package")
 
 elseif(CASE STREQUAL "build_tree")
   configure("${CASES}/find_package" "${work}/build" "-Dkvkeep_DIR=${BUILD}" "-DEXPECTED_PREFIX=${BUILD}"
-            "-DEXPECTED_VERSION=${VERSION}")
+            "-DEXPECTED_VERSION=${VERSION}" "-DEXPECTED_HNSW=${HNSW}")
 
 elseif(CASE STREQUAL "add_subdirectory")
   configure("${CASES}/add_subdirectory" "${work}/build" "-DKVKEEP_SOURCE=${SOURCE}")

@@ -1,4 +1,5 @@
-# cmake -DHEADERS=<path>|<path>... -P macros.cmake: fails when a header defines a macro whose name lacks KVKEEP_.
+# cmake -DHEADERS=<path>|<path>... -P macros.cmake: fails when a header leaves a macro defined whose name lacks
+# KVKEEP_.
 
 cmake_minimum_required(VERSION 3.25)
 
@@ -7,7 +8,9 @@ set(found "")
 foreach(header IN LISTS headers)
   file(STRINGS "${header}" lines REGEX "^[ \t]*#[ \t]*define[ \t]")
   foreach(line IN LISTS lines)
-    if(NOT line MATCHES "define[ \t]+KVKEEP_")
+    string(REGEX REPLACE "^.*define[ \t]+([A-Za-z0-9_]+).*$" "\\1" name "${line}")
+    file(STRINGS "${header}" undefined REGEX "^[ \t]*#[ \t]*undef[ \t]+${name}[ \t]*$")
+    if(NOT name MATCHES "^KVKEEP_" AND NOT undefined)
       string(APPEND found "  ${header}: ${line}\n")
     endif()
   endforeach()

@@ -9,7 +9,8 @@
 
 KVKEEP_NAMESPACE_BEGIN
 
-/// Bytes of a cache. All are allocated at construction and none later.
+/// Bytes of a cache. All are allocated at construction and none later, but for those of an index of dropped keys, which is part of
+/// `memory`: it takes about what is told here when it is full.
 struct cache_bytes {
   std::size_t keys = 0;     ///< stored keys
   std::size_t values = 0;   ///< stored values

@@ -34,6 +34,8 @@ class cache_core {
   using memory_type = typename memory_of<typename planner_type::select_type>::type;
   /// Whether the units of the policy may lie in a file.
   static constexpr bool has_tiers = std::is_same_v<memory_type, block_memory>;
+  /// Whether dropped keys are found by an index of their own.
+  static constexpr bool indexed = requires { requires memory_type::indexed; };
 
   [[nodiscard]] static result<std::unique_ptr<cache_core>> try_make(const model_shape& shape, const Policy& policy,
                                                                     const cache_options& options) {
@@ -42,7 +44,7 @@ class cache_core {
     auto plan = planner_type::try_make(shape, policy, plan_options(options));
     if (!plan) return plan.error();
     std::unique_ptr<cache_core> core(new (std::nothrow) cache_core(shape, policy, options, std::move(*plan)));
-    if (core) core->memory_ = arena(bytes->total - sizeof(cache_core) - core->plan.bytes());
+    if (core) core->memory_ = arena(bytes->total - sizeof(cache_core) - core->plan.bytes() - core->index_bytes());
     if (!core || core->memory_.measuring()) {
       return make_error(errc::capacity, "policy", fmt::format("no memory for {} bytes", bytes->total));
     }
@@ -51,6 +53,9 @@ class cache_core {
     core->fill(options);
     if constexpr (has_tiers) {
       if (auto ok = core->open_tiers(); !ok) return ok.error();
+    }
+    if constexpr (indexed) {
+      if (auto ok = core->memory.make_indexes(); !ok) return ok.error();
     }
     return core;
   }
@@ -88,6 +93,7 @@ class cache_core {
       }
     }
     out.scratch = ruler.used() - out.keys - out.values - out.memory - out.staging;
+    out.memory += measured.index_bytes();
     out.total = out.keys + out.values + out.tables + out.memory + out.staging + out.scratch;
     return out;
   }
@@ -105,6 +111,9 @@ class cache_core {
       if (auto ok = check_memory(n); !ok) return ok;
       if constexpr (memory_type::decided_by_attention) {
         if (auto ok = check_shortened(n, shortens); !ok) return ok;
+      }
+      if constexpr (indexed) {
+        if (auto ok = memory.check_indexes(); !ok) return ok;
       }
     }
     if (auto ok = plan.try_begin(n); !ok) return ok;
@@ -273,6 +282,11 @@ class cache_core {
       return {memory.filed_blocks(), first, first + memory.layers().before(shape.layers) * shape.kv_heads};
     }
     return {};
+  }
+  /// Bytes of indexes, which are not the arena's.
+  [[nodiscard]] std::size_t index_bytes() const {
+    if constexpr (indexed) return memory.index_bytes();
+    return 0;
   }
   [[nodiscard]] std::size_t number_of(position at) const noexcept {
     return static_cast<std::size_t>(at - plan.first_position());

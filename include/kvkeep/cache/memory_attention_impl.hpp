@@ -199,6 +199,12 @@ void cache_core<Policy, KeyCodec, ValueCodec>::file(std::size_t n) {
       memory.file(number_of(drop.at), drop.where, [&](slot from, slot to) {
         for (std::size_t lane = lanes.first_lane; lane < lanes.last_lane; ++lane) store.file(lane, from, to);
       });
+      if constexpr (indexed) {
+        memory.index(number_of(drop.at), [&](std::size_t place, slot at) {
+          store.raw_view(lanes.first_lane + place).copy_key(at, key_row_);
+          return std::span<const float>(key_row_);
+        });
+      }
     }
   }
   memory.set_filed_after(number_of(plan.next_position()) - n, n);

@@ -3,6 +3,7 @@
 #define KVKEEP_MEMORY_KEY_MEMORY_HPP
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -12,6 +13,7 @@
 #include "kvkeep/core/arena.hpp"
 #include "kvkeep/core/top_k.hpp"
 #include "kvkeep/memory/block_memory.hpp"
+#include "kvkeep/memory/key_indexes.hpp"
 #include "kvkeep/memory/key_scan.hpp"
 #include "kvkeep/memory/resident_tokens.hpp"
 #include "kvkeep/policy/select/middle_top_k.hpp"
@@ -25,16 +27,32 @@ template <class Rule>
 struct key_search;
 template <>
 struct key_search<middle_top_k> {
+  using index = exact_scan;
   static constexpr bool all_or_none = true;
   [[nodiscard]] static bool together(const middle_top_k&) noexcept { return false; }
   [[nodiscard]] static bool last_alone(const middle_top_k& rule) noexcept { return rule.rows == step_rows::last; }
 };
-template <>
-struct key_search<nearest_keys> {
+template <class Index>
+struct key_search<basic_nearest_keys<Index>> {
+  using index = Index;
+  using rule_type = basic_nearest_keys<Index>;
   static constexpr bool all_or_none = false;
-  [[nodiscard]] static bool together(const nearest_keys& rule) noexcept { return rule.chooses == chosen_by::kv_head; }
-  [[nodiscard]] static bool last_alone(const nearest_keys&) noexcept { return false; }
+  [[nodiscard]] static bool together(const rule_type& rule) noexcept { return rule.chooses == chosen_by::kv_head; }
+  [[nodiscard]] static bool last_alone(const rule_type&) noexcept { return false; }
 };
+
+/// The indexes of a memory that looks at every key.
+struct no_indexes {};
+template <class Index>
+[[nodiscard]] consteval auto indexes_type() {
+  if constexpr (std::is_same_v<Index, exact_scan>) {
+    return std::type_identity<no_indexes>{};
+  } else {
+    static_assert(key_index<Index>,
+                  "kvkeep: the index of basic_nearest_keys must be a kvkeep::key_index; see kvkeep/core/key_index.hpp");
+    return std::type_identity<key_indexes<Index>>{};
+  }
+}
 
 /// The memory of middle_top_k and of nearest_keys. A token that is dropped gets the row of its stream number, sinks apart.
 template <class Rule>
@@ -43,6 +61,8 @@ class key_memory {
 
  public:
   static constexpr bool decided_by_attention = false;
+  /// Whether filed keys are found by an index; else each of them is looked at.
+  static constexpr bool indexed = !std::is_same_v<typename kind::index, exact_scan>;
 
   template <class Rules>
   key_memory(const Rules& rules, const model_shape& shape)
@@ -62,7 +82,7 @@ class key_memory {
 
   void lay_out(arena& memory, const evidence_shape& evidence) {
     blocks_ = evidence.slots / block_tokens;
-    const std::size_t rows = filed_blocks() * block_tokens + evidence.slots;
+    const std::size_t rows = (indexed ? rule_.count : filed_blocks() * block_tokens) + evidence.slots;
     filed_rows_ = memory.take<std::uint16_t>(filed_blocks());
     scores_ = memory.take<float>(searches_ * rows);
     best_ = memory.take<std::uint32_t>(rule_.count);
@@ -71,14 +91,32 @@ class key_memory {
     chosen_count_ = memory.take<std::uint32_t>(shape_.layers * choosers());
     block_scores_ = memory.take<float>(searches_ * block_tokens);
     turned_ = memory.take<float>(shape_.group() * shape_.head_dim);
+    found_ = memory.take<std::uint32_t>(indexed ? rule_.count : 0);
     spans_ = memory.take<key_span>(evidence.together * choosers() * rule_.count);
     reads_ = memory.take<std::span<const key_span>>(evidence.together * choosers());
   }
-  void reset() noexcept {
+  void reset() {
+    if constexpr (indexed) indexes_.clear();
     filed_ = live_ = 0;
     std::fill(filed_rows_.begin(), filed_rows_.end(), std::uint16_t{0});
     std::fill(chosen_count_.begin(), chosen_count_.end(), 0U);
   }
+
+  /// Bytes of the indexes, which are not the arena's.
+  [[nodiscard]] std::size_t index_bytes() const {
+    if constexpr (!indexed)
+      return 0;
+    else if (filed_blocks() == 0)
+      return 0;
+    else
+      return index_count() * kind::index::bytes(rule_.index, shape_.head_dim, filed_blocks() * block_tokens);
+  }
+  [[nodiscard]] result<void> make_indexes() requires(indexed) {
+    if (filed_blocks() == 0) return {};
+    return indexes_.make(rule_.index, index_count(), shape_.head_dim, filed_blocks() * block_tokens);
+  }
+  /// An error where an index does not have what was filed.
+  [[nodiscard]] result<void> check_indexes() const requires(indexed) { return indexes_.check(); }
 
   [[nodiscard]] std::size_t max_tokens() const noexcept { return rule_.max_tokens; }
   [[nodiscard]] position distance() const noexcept { return static_cast<position>(rule_.at); }
@@ -122,12 +160,21 @@ class key_memory {
       std::fill_n(chosen_count_.begin() + static_cast<std::ptrdiff_t>(layer_ * choosers()), choosers(), 0U);
       const std::size_t wanted = (std::min)(rule_.count, live_ + (end - begin));
       if (wanted == 0 || (kind::all_or_none && wanted < rule_.count)) continue;
+      const std::span<const slot> dropped = tokens.slots.subspan(begin, end - begin);
       for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
-        score(t, head, tokens.slots.subspan(begin, end - begin), turn, raw_lane_of(head));
+        turn_queries(t, head, turn);
+        const auto& lane = raw_lane_of(head);
+        std::size_t filed = filed_rows();
+        if constexpr (!indexed) score(dropped, lane);
         for (std::size_t s = 0; s < searches_; ++s) {
+          if constexpr (indexed) {
+            const auto found = find(head, s, dropped, lane);
+            if (!found) return found.error();
+            filed = *found;
+          }
           const std::size_t chooser = head * searches_ + s;
-          const std::span<key_span> mine = spans_.subspan(taken, wanted);
-          const std::span<const key_span> read = best(chooser, wanted, tokens, begin, end, first_position, mine);
+          const std::span<key_span> mine = spans_.subspan(taken, (std::min)(wanted, filed + dropped.size()));
+          const std::span<const key_span> read = best(chooser, filed, tokens, begin, end, first_position, mine);
           reads_[(t - first) * choosers() + chooser] = read;
           taken += read.size();
         }
@@ -147,17 +194,25 @@ class key_memory {
     filed_rows_[row / block_tokens] |= static_cast<std::uint16_t>(1U << row % block_tokens);
     ++live_;
   }
+  /// Adds a filed token to the indexes: read(place, slot) gives its raw key [head_dim] in the lane of a layer and kv head, counted
+  /// from the first that has filed tokens.
+  template <class Read>
+  void index(std::size_t number, const Read& read) requires(indexed) {
+    if (number < sinks_) return;
+    indexes_.add(number - sinks_, [&](std::size_t place) { return read(place, filed_slot(number)); });
+  }
   void set_filed_after(std::size_t first, std::size_t n) noexcept {
     const std::size_t tokens = first + n;
     filed_ = tokens > sinks_ + window_ ? tokens - sinks_ - window_ : 0;
   }
-  void erase(std::size_t first, std::size_t last) noexcept {
+  void erase(std::size_t first, std::size_t last) {
     for (std::size_t number = std::max(first, sinks_); number < std::min(last, sinks_ + filed_); ++number) {
       std::uint16_t& rows = filed_rows_[(number - sinks_) / block_tokens];
       const auto bit = static_cast<std::uint16_t>(1U << (number - sinks_) % block_tokens);
       if ((rows & bit) == 0) continue;
       rows = static_cast<std::uint16_t>(rows & ~bit);
       --live_;
+      if constexpr (indexed) indexes_.remove(number - sinks_);
     }
   }
   static void drop(slot) noexcept {}
@@ -167,19 +222,26 @@ class key_memory {
   [[nodiscard]] std::size_t filed_rows() const noexcept {
     return (filed_ + block_tokens - 1) / block_tokens * block_tokens;
   }
+  [[nodiscard]] std::size_t index_count() const noexcept {
+    return rule_.layers.before(shape_.layers) * shape_.kv_heads;
+  }
   [[nodiscard]] std::span<float> scores_of(std::size_t search) const noexcept {
     return scores_.subspan(search * (scores_.size() / searches_), scores_.size() / searches_);
   }
-  /// The scores of the searches of a kv head: of the filed rows, NaN where there is none, then of those that were dropped in this step.
-  template <class Turn, class Lane>
-  void score(std::size_t t, std::size_t head, std::span<const slot> dropped, const Turn& turn, const Lane& lane) {
+  /// The queries of the searches of a kv head.
+  template <class Turn>
+  void turn_queries(std::size_t t, std::size_t head, const Turn& turn) {
     const std::size_t dim = shape_.head_dim;
     const std::size_t group = shape_.group();
-    const std::size_t blocks = filed_rows() / block_tokens;
     for (std::size_t g = 0; g < group; ++g) turn(t, head * group + g, turned_.subspan(g * dim, dim));
     if (searches_ < group) {  // the sum of the scores is the score of the sum
       for (std::size_t i = dim; i < group * dim; ++i) turned_[i % dim] += turned_[i];
     }
+  }
+  /// The scores of the searches of a kv head: of the filed rows, NaN where there is none, then of those that were dropped in this step.
+  template <class Lane>
+  void score(std::span<const slot> dropped, const Lane& lane) {
+    const std::size_t blocks = filed_rows() / block_tokens;
     scan_keys(lane, blocks_, blocks, turned_, searches_, scores_.data(), scores_.size() / searches_);
     for (std::size_t b = 0; b < blocks; ++b) {
       if (filed_rows_[b] == 0xFFFFU) continue;
@@ -200,23 +262,61 @@ class key_memory {
       }
     }
   }
+  /// Finds the filed rows that a search asks its index for, all where they are few, and scores them and the tokens that were
+  /// dropped in this step, as score() does; how many rows are found.
+  template <class Lane>
+  [[nodiscard]] result<std::size_t> find(std::size_t head, std::size_t search, std::span<const slot> dropped,
+                                         const Lane& lane) {
+    const std::span<const float> query = turned_.subspan(search * shape_.head_dim, shape_.head_dim);
+    const std::span<float> scores = scores_of(search);
+    std::size_t count = 0;
+    if (live_ <= rule_.count) {
+      for (std::size_t b = 0; b < filed_rows() / block_tokens; ++b) {
+        each_row(filed_rows_[b],
+                 [&](std::size_t r) { found_[count++] = static_cast<std::uint32_t>(b * block_tokens + r); });
+      }
+    } else {
+      const std::size_t place = rule_.layers.before(layer_) * shape_.kv_heads + head;
+      const auto found =
+          indexes_.search(place, query, found_, [&](std::size_t row) { return row < filed_rows() && is_filed(row); });
+      if (!found) return found.error();
+      count = found->size();
+    }
+    std::array<float, block_tokens> of_block;
+    for (std::size_t i = 0, block = 0; i < count; ++i) {
+      if (i == 0 || found_[i] / block_tokens != block) {
+        block = found_[i] / block_tokens;
+        scan_keys(lane, blocks_ + block, 1, query, 1, of_block.data(), block_tokens);
+      }
+      scores[i] = of_block[found_[i] % block_tokens];
+    }
+    for (std::size_t i = 0; i < dropped.size(); ++i) {
+      const std::size_t at = kvkeep::index(dropped[i]);
+      if (i == 0 || at / block_tokens != kvkeep::index(dropped[i - 1]) / block_tokens) {
+        scan_keys(lane, at / block_tokens, 1, query, 1, of_block.data(), block_tokens);
+      }
+      scores[count + i] = of_block[at % block_tokens];
+    }
+    return count;
+  }
   [[nodiscard]] bool is_filed(std::size_t row) const noexcept {
     return (std::uint32_t{filed_rows_[row / block_tokens]} >> row % block_tokens & 1U) != 0;
   }
-  /// The best `wanted` keys of a chooser, of which there are so many, as spans, by block; first .. last - 1 of the tokens are those
-  /// dropped in this step.
-  std::span<const key_span> best(std::size_t chooser, std::size_t wanted, const resident_tokens& tokens,
+  /// The row of the filed key whose score is number i, and whether it is there.
+  [[nodiscard]] std::size_t row_of(std::size_t i) const noexcept { return indexed ? found_[i] : i; }
+  [[nodiscard]] bool is_there(std::size_t i) const noexcept { return indexed || is_filed(i); }
+  /// The best out.size() keys of a chooser, of which there are so many, as spans, by block. The first `rows` scores are those of
+  /// filed keys; first .. last - 1 of the tokens are those dropped in this step.
+  std::span<const key_span> best(std::size_t chooser, std::size_t rows, const resident_tokens& tokens,
                                  std::size_t first, std::size_t last, position first_position,
                                  std::span<key_span> out) {
-    const std::size_t rows = filed_rows();
+    const std::size_t wanted = out.size();
     const std::span<float> scores = scores_of(chooser % searches_).first(rows + (last - first));
     std::span<std::uint32_t> chosen = *try_top_k(scores, wanted, best_, scratch_);
-    if (std::any_of(chosen.begin(), chosen.end(), [&](std::uint32_t row) { return row < rows && !is_filed(row); })) {
+    if (std::any_of(chosen.begin(), chosen.end(), [&](std::uint32_t i) { return i < rows && !is_there(i); })) {
       // Keys whose scores are NaN come last, but before those that are not there.
-      for (std::size_t row = 0; row < scores.size(); ++row) {
-        if (is_nan(scores[row]) && (row >= rows || is_filed(row))) {
-          scores[row] = -std::numeric_limits<float>::infinity();
-        }
+      for (std::size_t i = 0; i < scores.size(); ++i) {
+        if (is_nan(scores[i]) && (i >= rows || is_there(i))) scores[i] = -std::numeric_limits<float>::infinity();
       }
       chosen = *try_top_k(scores, wanted, best_, scratch_);
     }
@@ -226,7 +326,7 @@ class key_memory {
     for (auto it = filed; it != chosen.end(); ++it) {
       add_slot(kvkeep::index(tokens.slots[first + *it - rows]), out, count);
     }
-    for (auto it = chosen.begin(); it != filed; ++it) add_slot(blocks_ * block_tokens + *it, out, count);
+    for (auto it = chosen.begin(); it != filed; ++it) add_slot(blocks_ * block_tokens + row_of(*it), out, count);
     const auto rank = [&](std::uint32_t i) {
       return is_nan(scores[i]) ? -std::numeric_limits<float>::infinity() : scores[i];
     };
@@ -236,7 +336,7 @@ class key_memory {
     chosen_count_[at] = static_cast<std::uint32_t>(chosen.size());
     for (std::size_t k = 0; k < chosen.size(); ++k) {
       chosen_[at * rule_.count + k] = static_cast<std::uint32_t>(
-          chosen[k] < rows ? sinks_ + chosen[k]
+          chosen[k] < rows ? sinks_ + row_of(chosen[k])
                            : static_cast<std::size_t>(tokens.position_of(first + chosen[k] - rows) - first_position));
     }
     return out.first(count);
@@ -268,14 +368,17 @@ class key_memory {
   std::size_t first_ = 0;  // stream number of the step's first token
   std::size_t last_ = 0;   // query of the step
 
+  [[no_unique_address]] typename decltype(indexes_type<typename kind::index>())::type indexes_;
+
   std::span<std::uint16_t> filed_rows_;  // [filed blocks]: rows that are there
-  std::span<float> scores_;              // [searches][filed rows and slots]
+  std::span<float> scores_;              // [searches][filed rows, or those found, and slots]
   std::span<float> block_scores_;        // [searches][16]
   std::span<std::uint32_t> best_;        // [count]
   std::span<std::uint32_t> scratch_;
   std::span<std::uint32_t> chosen_;             // [layers][choosers][count]: stream numbers
   std::span<std::uint32_t> chosen_count_;       // [layers][choosers]
   std::span<float> turned_;                     // [group][head_dim]
+  std::span<std::uint32_t> found_;              // [count], where keys are found by an index: rows, ascending
   std::span<key_span> spans_;                   // [queries][choosers][count]
   std::span<std::span<const key_span>> reads_;  // [queries][choosers]
 };
@@ -284,9 +387,9 @@ template <>
 struct memory_of<middle_top_k> {
   using type = key_memory<middle_top_k>;
 };
-template <>
-struct memory_of<nearest_keys> {
-  using type = key_memory<nearest_keys>;
+template <class Index>
+struct memory_of<basic_nearest_keys<Index>> {
+  using type = key_memory<basic_nearest_keys<Index>>;
 };
 
 }  // namespace detail
