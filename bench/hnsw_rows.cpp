@@ -60,10 +60,10 @@ class scattered {
   std::normal_distribution<float> normal_;
 };
 
-/// The indices of the best k of found keys, by the scores of the stored ones, ascending.
+/// Sorts found keys and writes the scores of the stored ones, as the rule does.
 template <class Lane>
-std::span<std::uint32_t> best_of(std::span<std::uint32_t> found, std::span<const float> query, const Lane& lane,
-                                 std::vector<float>& scores) {
+void score_found(std::span<std::uint32_t> found, std::span<const float> query, const Lane& lane,
+                 std::vector<float>& scores) {
   std::sort(found.begin(), found.end());
   std::array<float, kvkeep::block_tokens> of_block;
   for (std::size_t i = 0; i < found.size(); ++i) {
@@ -74,7 +74,6 @@ std::span<std::uint32_t> best_of(std::span<std::uint32_t> found, std::span<const
     scores[i] = of_block[found[i] % kvkeep::block_tokens];
   }
   benchmark::DoNotOptimize(scores.data());
-  return found;
 }
 
 template <class Rows>
@@ -128,16 +127,14 @@ void approximate_row(benchmark::State& state, std::size_t n, std::size_t k) {
           const std::span<std::uint32_t> mine = std::span(found).subspan(h * k, k);
           const auto count = index->try_search(query, k, mine);
           counts[h] = count ? *count : 0;
-          best_of(mine.first(counts[h]), query, lane, few);
+          score_found(mine.first(counts[h]), query, lane, few);
         }
       }));
       ratios.push_back(exact / ours.back());
       for (std::size_t h = 0; h < heads; ++h) {
         for (std::size_t i = 0; i < counts[h]; ++i) {
-          hits += std::binary_search(best.begin() + static_cast<std::ptrdiff_t>(h * k),
-                                     best.begin() + static_cast<std::ptrdiff_t>((h + 1) * k), found[h * k + i])
-                      ? 1
-                      : 0;
+          const auto first = best.begin() + static_cast<std::ptrdiff_t>(h * k);
+          if (std::binary_search(first, first + static_cast<std::ptrdiff_t>(k), found[h * k + i])) ++hits;
         }
       }
     }
