@@ -104,12 +104,12 @@ class key_memory {
 
   /// Bytes of the indexes, which are not the arena's.
   [[nodiscard]] std::size_t index_bytes() const {
-    if constexpr (!indexed)
+    if constexpr (indexed) {
+      const std::size_t keys = filed_blocks() * block_tokens;
+      return keys == 0 ? 0 : index_count() * kind::index::bytes(rule_.index, shape_.head_dim, keys);
+    } else {
       return 0;
-    else if (filed_blocks() == 0)
-      return 0;
-    else
-      return index_count() * kind::index::bytes(rule_.index, shape_.head_dim, filed_blocks() * block_tokens);
+    }
   }
   [[nodiscard]] result<void> make_indexes() requires(indexed) {
     if (filed_blocks() == 0) return {};
