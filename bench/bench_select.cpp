@@ -25,8 +25,8 @@
 #include "kvkeep/codec/float16.hpp"
 #include "kvkeep/core/arena.hpp"
 #include "kvkeep/core/top_k.hpp"
-#include "kvkeep/memory/key_scan.hpp"
 #include "kvkeep/storage/kv_store.hpp"
+#include "nearest_search.hpp"
 #include "read_limit.hpp"
 #include "statistics.hpp"
 
@@ -120,9 +120,7 @@ void nearest_row(benchmark::State& state, std::size_t n, std::size_t k) {
   }
   const kvkeep::lane_view<Codec, kvkeep::f32> lane(keys.data(), nullptr, dim);
   std::vector<float> queries(heads * dim);
-  std::vector<float> scores(heads * n);
-  indices chosen(k);
-  indices scratch(kvkeep::top_k_scratch(n));
+  nearest_search search(heads, k, n);
   indices all(n);
   read_limit reader(blocks * block_bytes, 1);
   std::vector<double> ours;
@@ -131,18 +129,20 @@ void nearest_row(benchmark::State& state, std::size_t n, std::size_t k) {
     for (std::size_t pair = 0; pair < pairs; ++pair) {
       for (float& x : queries) x = uniform(random);
       const double limit = reader.run();
-      ours.push_back(seconds_of([&] {
-        kvkeep::detail::scan_keys(lane, pair % copies * blocks, blocks, queries, heads, scores.data(), n);
-        for (std::size_t h = 0; h < heads; ++h) {
-          benchmark::DoNotOptimize(kvkeep::top_k(std::span(scores).subspan(h * n, n), k, chosen, scratch));
-        }
-      }));
+      ours.push_back(seconds_of([&] { search.run(lane, pair % copies * blocks, blocks, queries); }));
       shares.push_back(limit / ours.back());
       if (pair > 0) continue;
-      const std::vector<float> last(scores.end() - static_cast<std::ptrdiff_t>(n), scores.end());
+      std::vector<float> last(n);
+      std::vector<float> some(kvkeep::detail::scanned_keys);
+      kvkeep::detail::scan_keys(lane, 0, blocks, std::span<const float>(queries).last(dim), 1, some.data(),
+                                [&](std::size_t block, std::size_t count) {
+                                  std::copy_n(some.begin(), count * kvkeep::block_tokens,
+                                              &last[block * kvkeep::block_tokens]);
+                                });
       choose_by_nth_element(last, k, all);
       std::sort(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(k));
-      if (!std::equal(chosen.begin(), chosen.end(), all.begin())) {
+      const auto chosen = search.best(heads - 1);
+      if (!std::equal(chosen.begin(), chosen.end(), all.begin(), all.begin() + static_cast<std::ptrdiff_t>(k))) {
         failed = true;
         state.SkipWithError("the nearest keys are not those that sorting finds");
         return;

@@ -17,10 +17,10 @@
 #include "cold_pool.hpp"
 #include "kvkeep/codec/f32.hpp"
 #include "kvkeep/core/arena.hpp"
-#include "kvkeep/core/top_k.hpp"
 #include "kvkeep/memory/hnsw_index.hpp"
 #include "kvkeep/memory/key_scan.hpp"
 #include "kvkeep/storage/kv_store.hpp"
+#include "nearest_search.hpp"
 #include "statistics.hpp"
 
 namespace kvkeep_bench {
@@ -65,11 +65,11 @@ template <class Lane>
 void score_found(std::span<std::uint32_t> found, std::span<const float> query, const Lane& lane,
                  std::vector<float>& scores) {
   std::sort(found.begin(), found.end());
-  std::array<float, kvkeep::block_tokens> of_block;
+  std::array<float, kvkeep::detail::scanned_keys> of_block;
   for (std::size_t i = 0; i < found.size(); ++i) {
     const std::size_t block = found[i] / kvkeep::block_tokens;
     if (i == 0 || found[i - 1] / kvkeep::block_tokens != block) {
-      kvkeep::detail::scan_keys(lane, block, 1, query, 1, of_block.data(), kvkeep::block_tokens);
+      kvkeep::detail::scan_keys(lane, block, 1, query, 1, of_block.data(), [](std::size_t, std::size_t) {});
     }
     scores[i] = of_block[found[i] % kvkeep::block_tokens];
   }
@@ -77,7 +77,7 @@ void score_found(std::span<std::uint32_t> found, std::span<const float> query, c
 }
 
 template <class Rows>
-void approximate_row(benchmark::State& state, std::size_t n, std::size_t k) {
+void approximate_row(benchmark::State& state, std::size_t n, std::size_t k, std::size_t width) {
   constexpr std::size_t pairs = 41;
   using codec = kvkeep::f32;
   const std::size_t block_bytes = codec::key_block_bytes(dim);
@@ -85,7 +85,7 @@ void approximate_row(benchmark::State& state, std::size_t n, std::size_t k) {
   const std::size_t copies = cold_bytes / (blocks * block_bytes) + 2;
   kvkeep::detail::arena memory(copies * blocks * block_bytes);
   const std::span<std::byte> keys = memory.take<std::byte>(copies * blocks * block_bytes);
-  auto index = kvkeep::hnsw_index::try_make({}, dim, n);
+  auto index = kvkeep::hnsw_index::try_make({.search_width = width}, dim, n);
   if (!index) return state.SkipWithError(index.error().message().c_str());
   Rows rows(n);
   std::vector<float> row(dim);
@@ -102,10 +102,8 @@ void approximate_row(benchmark::State& state, std::size_t n, std::size_t k) {
   }
   const kvkeep::lane_view<codec, codec> lane(keys.data(), nullptr, dim);
   std::vector<float> queries(heads * dim);
-  std::vector<float> scores(heads * n);
   std::vector<float> few(k);
-  std::vector<std::uint32_t> scratch(kvkeep::top_k_scratch(n));
-  std::vector<std::uint32_t> best(heads * k);
+  nearest_search all(heads, k, n);
   std::vector<std::uint32_t> found(heads * k);
   std::vector<double> ours;
   std::vector<double> ratios;
@@ -114,12 +112,7 @@ void approximate_row(benchmark::State& state, std::size_t n, std::size_t k) {
     for (std::size_t pair = 0; pair < pairs; ++pair) {
       for (std::size_t h = 0; h < heads; ++h) rows.next(std::span(queries).subspan(h * dim, dim));
       // In turn, so that each finds the caches as the other left them: full of something else.
-      const double exact = timed(1, [&] {
-        kvkeep::detail::scan_keys(lane, pair % copies * blocks, blocks, queries, heads, scores.data(), n);
-        for (std::size_t h = 0; h < heads; ++h) {
-          kvkeep::top_k(std::span(scores).subspan(h * n, n), k, std::span(best).subspan(h * k, k), scratch);
-        }
-      });
+      const double exact = timed(1, [&] { all.run(lane, pair % copies * blocks, blocks, queries); });
       std::array<std::size_t, heads> counts{};
       ours.push_back(timed(1, [&] {
         for (std::size_t h = 0; h < heads; ++h) {
@@ -133,8 +126,7 @@ void approximate_row(benchmark::State& state, std::size_t n, std::size_t k) {
       ratios.push_back(exact / ours.back());
       for (std::size_t h = 0; h < heads; ++h) {
         for (std::size_t i = 0; i < counts[h]; ++i) {
-          const auto first = best.begin() + static_cast<std::ptrdiff_t>(h * k);
-          if (std::binary_search(first, first + static_cast<std::ptrdiff_t>(k), found[h * k + i])) ++hits;
+          if (std::binary_search(all.best(h).begin(), all.best(h).end(), found[h * k + i])) ++hits;
         }
       }
     }
@@ -152,9 +144,10 @@ void approximate_row(benchmark::State& state, std::size_t n, std::size_t k) {
 }
 
 template <class Rows>
-void add(const std::string& name, std::size_t n, std::size_t k) {
-  const std::string row = "approximate_keys/" + name + "/n" + std::to_string(n) + "/k" + std::to_string(k);
-  benchmark::RegisterBenchmark(row.c_str(), [=](benchmark::State& state) { approximate_row<Rows>(state, n, k); })
+void add(const std::string& name, std::size_t n, std::size_t k, std::size_t width) {
+  const std::string row =
+      "approximate_keys/" + name + "/n" + std::to_string(n) + "/k" + std::to_string(k) + "/w" + std::to_string(width);
+  benchmark::RegisterBenchmark(row.c_str(), [=](benchmark::State& state) { approximate_row<Rows>(state, n, k, width); })
       ->UseManualTime()
       ->Iterations(1)
       ->Unit(benchmark::kMicrosecond);
@@ -164,9 +157,10 @@ void add(const std::string& name, std::size_t n, std::size_t k) {
 
 void add_hnsw_rows() {
   for (const std::size_t n : {65536U, 1048576U}) {
-    for (const std::size_t k : {32U, 256U}) add<clustered>("clustered", n, k);
+    for (const std::size_t width : {64U, 128U, 256U}) add<clustered>("clustered", n, 32, width);
+    add<clustered>("clustered", n, 256, 512);
   }
-  add<scattered>("scattered", 65536, 32);
+  add<scattered>("scattered", 65536, 32, 256);
 }
 
 }  // namespace kvkeep_bench

@@ -50,6 +50,7 @@ set(KVKEEP_HEADERS
     include/kvkeep/core/key_index.hpp
     include/kvkeep/core/key_source.hpp
     include/kvkeep/core/result.hpp
+    include/kvkeep/core/running_top_k.hpp
     include/kvkeep/core/tensor.hpp
     include/kvkeep/core/thread_executor.hpp
     include/kvkeep/core/top_k.hpp

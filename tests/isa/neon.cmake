@@ -1,4 +1,4 @@
-# kernel.neon: kernel_test.cpp for aarch64, run under qemu. Headers of the host's libraries are taken one by one: the host's
+# kernel.neon: the tests here for aarch64, run under qemu. Headers of the host's libraries are taken one by one: the host's
 # own C library must not be among them.
 cmake_path(GET KVKEEP_GTEST_SOURCE PARENT_PATH gtest_root)
 cmake_path(GET gtest_root PARENT_PATH gtest_root)
@@ -15,13 +15,22 @@ add_custom_command(
   OUTPUT "${program}.gtest.o"
   COMMAND ${cross} -w -c "${KVKEEP_GTEST_SOURCE}" -o "${program}.gtest.o"
   VERBATIM)
+set(objects "${program}.gtest.o")
+foreach(test IN ITEMS kernel_test search_test)
+  set(object "${program}.${test}.o")
+  add_custom_command(
+    OUTPUT "${object}"
+    COMMAND ${cross} -Wall -Wextra -Werror -I "${PROJECT_SOURCE_DIR}/include" -c
+            "${CMAKE_CURRENT_SOURCE_DIR}/${test}.cpp" -MD -MF "${object}.d" -MT "${object}" -o "${object}"
+    DEPENDS ${test}.cpp
+    DEPFILE "${object}.d"
+    VERBATIM)
+  list(APPEND objects "${object}")
+endforeach()
 add_custom_command(
   OUTPUT "${program}"
-  COMMAND ${cross} -Wall -Wextra -Werror -I "${PROJECT_SOURCE_DIR}/include"
-          "${CMAKE_CURRENT_SOURCE_DIR}/kernel_test.cpp" "${program}.gtest.o" "${gtest_root}/src/gtest_main.cc"
-          -static -pthread -MD -MF "${program}.d" -MT "${program}" -o "${program}"
-  DEPENDS kernel_test.cpp "${program}.gtest.o"
-  DEPFILE "${program}.d"
+  COMMAND ${cross} -w ${objects} "${gtest_root}/src/gtest_main.cc" -static -pthread -o "${program}"
+  DEPENDS ${objects}
   VERBATIM)
 add_custom_target(kvkeep_kernel_neon ALL DEPENDS "${program}")
 add_dependencies(kvkeep_tests kvkeep_kernel_neon)

@@ -1,8 +1,10 @@
-// top_k against a stable sort, on scores that are kind and scores that are not.
+// top_k and running_top_k against a stable sort, on scores that are kind and scores that are not.
 #include "kvkeep/core/top_k.hpp"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -12,6 +14,7 @@
 #include <vector>
 
 #include "../support/allocations.hpp"
+#include "kvkeep/core/running_top_k.hpp"
 
 namespace kvkeep_test {
 namespace {
@@ -63,6 +66,8 @@ std::vector<distribution> distributions() {
       {"uniform", [=](std::size_t, std::size_t, auto& r) { return uniform(r); }},
       {"constant", [](std::size_t, std::size_t, auto&) { return 3.25F; }},
       {"ascending", [](std::size_t i, std::size_t, auto&) { return static_cast<float>(i) - 500.0F; }},
+      {"ascending below 0",
+       [](std::size_t i, std::size_t, auto&) { return 1e-5F * (static_cast<float>(i) - 30000.0F); }},
       {"descending", [](std::size_t i, std::size_t, auto&) { return 500.0F - static_cast<float>(i); }},
       {"three values",
        [=](std::size_t, std::size_t, auto& r) {
@@ -167,6 +172,92 @@ TEST(TopK, DoesNotAllocate) {
   const std::size_t before = allocations();
   kvkeep::top_k(scores, 100, out, scratch);
   EXPECT_EQ(allocations(), before);
+}
+
+/// What running_top_k chooses of the scores whose place in `there` is set, offered up to `most` pieces at a time: [0] ascending, [1]
+/// the best first.
+std::array<indices, 2> running_top_k_of(const floats& scores, std::size_t k, const std::vector<bool>& there,
+                                        std::mt19937& random, std::size_t most) {
+  using kvkeep::detail::running_top_k;
+  constexpr std::size_t piece = running_top_k::piece;
+  const std::size_t pieces = (scores.size() + piece - 1) / piece;
+  floats padded = scores;
+  padded.resize(pieces * piece, infinity);  // would be chosen
+  std::vector<std::uint16_t> masks(pieces);
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (there[i]) masks[i / piece] = static_cast<std::uint16_t>(masks[i / piece] | 1U << i % piece);
+  }
+  running_top_k chosen;
+  kvkeep::detail::arena measured;
+  chosen.lay_out(measured, k, scores.size());
+  kvkeep::detail::arena memory(measured.used());
+  chosen.lay_out(memory, k, scores.size());
+  chosen.reset(k);
+  for (std::size_t p = 0; p < pieces;) {
+    const std::size_t count = std::min<std::size_t>(1 + random() % most, pieces - p);
+    chosen.offer(p * piece, &padded[p * piece], std::span(masks).subspan(p, count));
+    p += count;
+  }
+  chosen.finish();
+  const indices ascending(chosen.numbers().begin(), chosen.numbers().end());
+  chosen.sort();
+  return {ascending, indices(chosen.numbers().begin(), chosen.numbers().end())};
+}
+
+/// Whether one score comes before another, NaN last.
+bool before(float a, float b) { return std::isnan(b) ? !std::isnan(a) : a > b; }
+
+TEST(RunningTopK, EqualsAStableSortOfWhatIsThere) {
+  std::mt19937 random(17);
+  for (const distribution& d : distributions()) {
+    for (const std::size_t n : {1U, 15U, 16U, 17U, 300U, 1000U, 20011U}) {
+      for (const std::size_t k : {std::size_t{1}, std::size_t{2}, n / 64, n / 4, n / 2, n}) {
+        if (k == 0) continue;
+        floats scores(n);
+        std::vector<bool> there(n);
+        const bool all = random() % 2 == 0;
+        for (std::size_t i = 0; i < n; ++i) {
+          scores[i] = d.score(i, n, random);
+          there[i] = all || random() % 8 != 0;
+        }
+        indices expected;
+        floats offered;
+        for (std::size_t i = 0; i < n; ++i) {
+          if (!there[i]) continue;
+          expected.push_back(static_cast<std::uint32_t>(i));
+          offered.push_back(scores[i]);
+        }
+        const indices best = slow_top_k(offered, k);
+        std::transform(best.begin(), best.end(), expected.begin(), [&](std::uint32_t i) { return expected[i]; });
+        expected.resize(best.size());
+        const auto found = running_top_k_of(scores, k, there, random, 1 + random() % 16);
+        ASSERT_EQ(found[0], expected) << d.name << ", n = " << n << ", k = " << k;
+        std::stable_sort(expected.begin(), expected.end(),
+                         [&](std::uint32_t a, std::uint32_t b) { return before(scores[a], scores[b]); });
+        ASSERT_EQ(found[1], expected) << d.name << ", n = " << n << ", k = " << k;
+      }
+    }
+  }
+}
+
+TEST(RunningTopK, BeginsAnew) {
+  kvkeep::detail::running_top_k chosen;
+  kvkeep::detail::arena measured;
+  chosen.lay_out(measured, 4, 2000);
+  kvkeep::detail::arena memory(measured.used());
+  chosen.lay_out(memory, 4, 2000);
+  const std::uint16_t all = 0xFFFF;
+  floats scores(16);
+  for (const float sign : {1.0F, -1.0F}) {  // the second time all are worse than the worst of the first
+    chosen.reset(4);
+    for (std::size_t i = 0; i < 2000; ++i) {
+      scores[i % 16] = sign * static_cast<float>(1 + i);
+      if (i % 16 == 15) chosen.offer(i - 15, scores.data(), {&all, 1});
+    }
+    chosen.finish();
+    const indices expected = sign > 0 ? indices{1996, 1997, 1998, 1999} : indices{0, 1, 2, 3};
+    EXPECT_EQ(indices(chosen.numbers().begin(), chosen.numbers().end()), expected);
+  }
 }
 
 TEST(TopK, RefusesSpansThatAreTooSmall) {

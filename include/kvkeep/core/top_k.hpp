@@ -121,6 +121,23 @@ inline constexpr std::int32_t lowest_key = std::numeric_limits<std::int32_t>::mi
   return count;
 }
 
+/// Moves the k best of some keys, as rank_bound wants them, and their numbers to the front, in order. `bound` is the rank_bound of k.
+inline void keep_best(std::uint32_t* keys, std::uint32_t* numbers, std::size_t count, std::size_t k,
+                      std::int32_t bound) noexcept {
+  std::size_t ties = k - count_reaching(keys, count, bound + 1);  // to be taken of those with the key `bound`
+  for (std::size_t i = 0, taken = 0; taken < k; i += vec_width) {
+    const vec_int key = load<vec_int>(keys + i);
+    const std::uint32_t above = at_least(key, splat(bound + 1));
+    std::uint32_t tied = ties == 0 ? 0 : at_least(key, splat(bound)) & ~above;
+    if (tied != 0) {
+      while (static_cast<std::size_t>(std::popcount(tied)) > ties) tied ^= std::bit_floor(tied);
+      ties -= static_cast<std::size_t>(std::popcount(tied));
+    }
+    store_chosen(numbers + taken, load<vec_int>(numbers + i), above | tied);
+    taken += store_chosen(keys + taken, key, above | tied);
+  }
+}
+
 /// top_k for 1 <= k < n; scratch and out are large enough.
 inline void choose_top_k(std::span<const float> scores, std::size_t k, std::uint32_t* out,
                          std::uint32_t* scratch) noexcept {
@@ -132,18 +149,7 @@ inline void choose_top_k(std::span<const float> scores, std::size_t k, std::uint
     bound = lowest_key;
     count = collect(scores, bound, keys, indices);
   }
-  bound = rank_bound(keys, count, k, bound);
-  std::size_t ties = k - count_reaching(keys, count, bound + 1);  // to be taken of those with the key `bound`
-  for (std::size_t i = 0, taken = 0; taken < k; i += vec_width) {
-    const vec_int key = load<vec_int>(keys + i);
-    const std::uint32_t above = at_least(key, splat(bound + 1));
-    std::uint32_t tied = ties == 0 ? 0 : at_least(key, splat(bound)) & ~above;
-    if (tied != 0) {
-      while (static_cast<std::size_t>(std::popcount(tied)) > ties) tied ^= std::bit_floor(tied);
-      ties -= static_cast<std::size_t>(std::popcount(tied));
-    }
-    taken += store_chosen(indices + taken, load<vec_int>(indices + i), above | tied);
-  }
+  keep_best(keys, indices, count, k, rank_bound(keys, count, k, bound));
   std::copy_n(indices, k, out);
 }
 

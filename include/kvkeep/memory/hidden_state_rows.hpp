@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <limits>
 
 #include "kvkeep/detail/simd.hpp"
 
@@ -41,8 +40,7 @@ KVKEEP_KERNEL inline void score_together(const float* const (&rows)[scanned_toge
   }
 }
 
-/// The scores of rows first .. last - 1 for `count` search vectors: scores[v * score_stride + row], minus infinity in place of
-/// NaN. Rows are [...][stride], vectors [round_up(count, searched_together)][stride].
+/// The scores of rows first .. last - 1 for `count` search vectors: scores[v * score_stride + row]. Rows are [...][stride], vectors [round_up(count, searched_together)][stride].
 inline void score_rows(const float* rows, std::size_t stride, std::size_t first, std::size_t last, const float* vectors,
                        std::size_t count, float* scores, std::size_t score_stride) noexcept {
   for (std::size_t tile = first; tile < last; tile += scanned_tile) {
@@ -55,8 +53,7 @@ inline void score_rows(const float* rows, std::size_t stride, std::size_t first,
         score_together(some, vectors + v * stride, stride, out);
         for (std::size_t j = 0; j < (std::min)(searched_together, count - v); ++j) {
           for (std::size_t i = 0; i < (std::min)(scanned_together, end - r); ++i) {
-            scores[(v + j) * score_stride + r + i] =
-                is_nan(out[j][i]) ? -std::numeric_limits<float>::infinity() : out[j][i];
+            scores[(v + j) * score_stride + r + i] = out[j][i];
           }
         }
       }

@@ -38,7 +38,7 @@
 
 #include "kvkeep/core/arena.hpp"
 #include "kvkeep/core/executor.hpp"
-#include "kvkeep/core/top_k.hpp"
+#include "kvkeep/core/running_top_k.hpp"
 #include "kvkeep/detail/exp.hpp"
 #include "kvkeep/memory/dot_rows.hpp"
 #include "kvkeep/memory/hidden_state_rows.hpp"
@@ -72,7 +72,7 @@ class hidden_state_store {
     }
     made.lay_out();
     std::fill(made.search_.begin(), made.search_.end(), 0.0F);  // what pads vectors and heads
-    std::fill(made.erased_.begin(), made.erased_.end(), 0U);
+    std::fill(made.held_.begin(), made.held_.end(), all_held);
     if (options.rotary) made.fill_angles_of(*options.rotary, options.at);
     return made;
   }
@@ -86,7 +86,7 @@ class hidden_state_store {
   [[nodiscard]] std::size_t held() const noexcept { return held_before(size_); }
   /// Whether a token can be read: appended, and not erased.
   [[nodiscard]] bool holds(std::size_t token) const noexcept {
-    return token < size_ && (erased_[token / 32] >> token % 32 & 1U) == 0;
+    return token < size_ && (held_[token / piece] >> token % piece & 1U) != 0;
   }
   /// The vector of a token below size(), [d_model]. Valid until the store is changed.
   [[nodiscard]] std::span<const float> vector(std::size_t token) const noexcept {
@@ -114,7 +114,7 @@ class hidden_state_store {
   [[nodiscard]] result<void> try_erase(std::size_t first, std::size_t last) {
     if (last > size_) return detail::bad_argument("last", last, fmt::format("0 .. size = {}", size_));
     if (first > last) return detail::bad_argument("first", first, fmt::format("0 .. last = {}", last));
-    for (std::size_t t = first; t < last; ++t) erased_[t / 32] |= 1U << t % 32;
+    for (std::size_t t = first; t < last; ++t) set_held(t, false);
     return {};
   }
 
@@ -122,7 +122,7 @@ class hidden_state_store {
   /// given anew. Errors: size > size().
   [[nodiscard]] result<void> try_truncate(std::size_t size) {
     if (size > size_) return detail::bad_argument("size", size, fmt::format("0 .. {}, the tokens there are", size_));
-    for (std::size_t t = size; t < size_; ++t) erased_[t / 32] &= ~(1U << t % 32);
+    for (std::size_t t = size; t < size_; ++t) set_held(t, true);
     size_ = size;
     return {};
   }
@@ -201,6 +201,9 @@ class hidden_state_store {
 
  private:
   static constexpr std::size_t task_tokens = 128;  // of a search, a task
+  static constexpr std::size_t piece = detail::running_top_k::piece;
+  static constexpr std::size_t together = 16;  // pieces that are looked through at once
+  static constexpr std::uint16_t all_held = 0xFFFF;
 
   /// Lays nothing out but for measuring.
   hidden_state_store(const model_shape& shape, const hidden_state_options& options)
@@ -237,12 +240,11 @@ class hidden_state_store {
 
   void lay_out() {
     vectors_ = memory_.take<float>(max_tokens_ * stride_);
-    erased_ = memory_.take<std::uint32_t>((max_tokens_ + 31) / 32);
+    held_ = memory_.take<std::uint16_t>((max_tokens_ + piece - 1) / piece);
     turned_ = memory_.take<float>(shape_.query_heads * shape_.head_dim);
     search_ = memory_.take<float>(detail::round_up(shape_.query_heads, detail::searched_together) * stride_);
-    scores_ = memory_.take<float>(shape_.query_heads * max_tokens_);
-    best_ = memory_.take<std::uint32_t>(max_tokens_);
-    scratch_ = memory_.take<std::uint32_t>(top_k_scratch(max_tokens_));
+    scores_ = memory_.take<float>(shape_.query_heads * score_stride());
+    best_.lay_out(memory_, max_tokens_, max_tokens_);
     weights_ = memory_.take<float>(max_tokens_);
     mean_ = memory_.take<float>(stride_);
     cosine_ = memory_.take<double>(pairs_);
@@ -256,17 +258,24 @@ class hidden_state_store {
     factor_ = frequencies.attention_factor * frequencies.attention_factor;  // of the query and of the key
   }
 
+  void set_held(std::size_t token, bool held) noexcept {
+    const unsigned bit = 1U << token % piece;
+    std::uint16_t& some = held_[token / piece];
+    some = static_cast<std::uint16_t>(held ? some | bit : some & ~bit);
+  }
+  /// Those of the last tokens below `end`, fewer than a piece, that can be read.
+  [[nodiscard]] std::uint16_t held_in_last(std::size_t end) const noexcept {
+    return static_cast<std::uint16_t>(held_[end / piece] & ((1U << end % piece) - 1));
+  }
+  [[nodiscard]] std::size_t score_stride() const noexcept { return detail::round_up(max_tokens_, piece); }
   /// Tokens below `end` that can be read.
   [[nodiscard]] std::size_t held_before(std::size_t end) const noexcept {
-    std::size_t erased = 0;
-    for (std::size_t i = 0; i < end / 32; ++i) erased += static_cast<std::size_t>(std::popcount(erased_[i]));
-    if (end % 32 != 0) {
-      erased += static_cast<std::size_t>(std::popcount(erased_[end / 32] & ((1U << end % 32) - 1)));
-    }
-    return end - erased;
+    std::size_t held = 0;
+    for (std::size_t i = 0; i < end / piece; ++i) held += static_cast<std::size_t>(std::popcount(held_[i]));
+    return end % piece == 0 ? held : held + static_cast<std::size_t>(std::popcount(held_in_last(end)));
   }
 
-  /// The scores of the first `visible` tokens for all heads of query t; NaN for those that are erased, and for no others.
+  /// The scores of the first `visible` tokens for all heads of query t.
   void search(const hidden_state_projection& layer, const rows_view<const float>& q, std::size_t t, std::size_t visible,
               const executor_ref& executor) {
     const std::size_t dim = shape_.head_dim;
@@ -282,27 +291,27 @@ class hidden_state_store {
     }
     const auto scan = [&](std::size_t task, std::size_t) {
       detail::score_rows(vectors_.data(), stride_, task * task_tokens, (std::min)((task + 1) * task_tokens, visible),
-                         search_.data(), shape_.query_heads, scores_.data(), max_tokens_);
+                         search_.data(), shape_.query_heads, scores_.data(), score_stride());
     };
     executor.run((visible + task_tokens - 1) / task_tokens, scan);
-    for (std::size_t i = 0; i < (visible + 31) / 32; ++i) {
-      for (std::uint32_t left = erased_[i]; left != 0; left &= left - 1) {
-        const std::size_t token = i * 32 + static_cast<std::size_t>(std::countr_zero(left));
-        for (std::size_t h = 0; h < shape_.query_heads; ++h) {
-          scores_[h * max_tokens_ + token] = std::numeric_limits<float>::quiet_NaN();
-        }
-      }
-    }
   }
 
   /// The `count` best of the first `visible` tokens, of which so many at least can be read, best first.
   [[nodiscard]] std::span<const std::uint32_t> choose(std::size_t head, std::size_t visible, std::size_t count) {
-    const std::span<const float> scores = scores_.subspan(head * max_tokens_, visible);
-    const std::span<std::uint32_t> best = *try_top_k(scores, count, best_, scratch_);
-    std::sort(best.begin(), best.end(), [&](std::uint32_t a, std::uint32_t b) {
-      return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
-    });
-    return best;
+    if (count == 0) return {};
+    const float* const scores = &scores_[head * score_stride()];
+    const std::size_t whole = visible / piece;
+    best_.reset(count);
+    for (std::size_t i = 0; i < whole; i += together) {
+      best_.offer(i * piece, scores + i * piece, held_.subspan(i, (std::min)(together, whole - i)));
+    }
+    if (visible % piece != 0) {
+      const std::uint16_t last = held_in_last(visible);
+      best_.offer(whole * piece, scores + whole * piece, {&last, 1});
+    }
+    best_.finish();
+    best_.sort();
+    return best_.numbers();
   }
 
   /// Attention of a head over some tokens, best first; returns the logarithm of the sum of e^score.
@@ -312,7 +321,7 @@ class hidden_state_store {
       std::fill(out.begin(), out.end(), std::numeric_limits<float>::quiet_NaN());
       return -std::numeric_limits<float>::infinity();
     }
-    const std::span<const float> scores = scores_.subspan(head * max_tokens_, size_);
+    const std::span<const float> scores = scores_.subspan(head * score_stride(), size_);
     const float top = scores[best[0]];
     float sum = 0.0F;
     for (std::size_t i = 0; i < best.size(); ++i)
@@ -348,17 +357,16 @@ class hidden_state_store {
   double factor_ = 1.0;
   detail::arena memory_;
 
-  std::span<float> vectors_;          // [max_tokens][stride]
-  std::span<std::uint32_t> erased_;   // a bit a token
-  std::span<float> turned_;           // [query_heads][head_dim]: a query at its distance
-  std::span<float> search_;           // [query_heads, rounded up][stride]: W_k^T of that
-  std::span<float> scores_;           // [query_heads][max_tokens]
-  std::span<std::uint32_t> best_;     // [max_tokens]
-  std::span<std::uint32_t> scratch_;  // of top_k
-  std::span<float> weights_;          // [max_tokens]
-  std::span<float> mean_;             // [stride]
-  std::span<double> cosine_;          // [pairs]
-  std::span<double> sine_;            // [pairs]
+  std::span<float> vectors_;       // [max_tokens][stride]
+  std::span<std::uint16_t> held_;  // a bit a token: not erased
+  std::span<float> turned_;        // [query_heads][head_dim]: a query at its distance
+  std::span<float> search_;        // [query_heads, rounded up][stride]: W_k^T of that
+  std::span<float> scores_;        // [query_heads][score_stride()]
+  detail::running_top_k best_;
+  std::span<float> weights_;  // [max_tokens]
+  std::span<float> mean_;     // [stride]
+  std::span<double> cosine_;  // [pairs]
+  std::span<double> sine_;    // [pairs]
 };
 
 /// A hidden_state_store, or the error that says which argument is at fault.

@@ -6,12 +6,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <span>
 
 #include "kvkeep/attention/key_span.hpp"
 #include "kvkeep/core/arena.hpp"
-#include "kvkeep/core/top_k.hpp"
+#include "kvkeep/core/running_top_k.hpp"
 #include "kvkeep/memory/block_memory.hpp"
 #include "kvkeep/memory/key_indexes.hpp"
 #include "kvkeep/memory/key_scan.hpp"
@@ -82,14 +81,16 @@ class key_memory {
 
   void lay_out(arena& memory, const evidence_shape& evidence) {
     blocks_ = evidence.slots / block_tokens;
-    const std::size_t rows = (indexed ? rule_.count : filed_blocks() * block_tokens) + evidence.slots;
     filed_rows_ = memory.take<std::uint16_t>(filed_blocks());
-    scores_ = memory.take<float>(searches_ * rows);
-    best_ = memory.take<std::uint32_t>(rule_.count);
-    scratch_ = memory.take<std::uint32_t>(top_k_scratch(rows));
+    scores_ = memory.take<float>(searches_ * scanned_keys);
+    best_ = memory.take<running_top_k>(searches_);
+    running_top_k of_search;
+    for (std::size_t s = 0; s < searches_; ++s) {
+      of_search.lay_out(memory, rule_.count, filed_blocks() * block_tokens + evidence.slots);
+      if (!best_.empty()) best_[s] = of_search;
+    }
     chosen_ = memory.take<std::uint32_t>(shape_.layers * choosers() * rule_.count);
     chosen_count_ = memory.take<std::uint32_t>(shape_.layers * choosers());
-    block_scores_ = memory.take<float>(searches_ * block_tokens);
     turned_ = memory.take<float>(shape_.group() * shape_.head_dim);
     found_ = memory.take<std::uint32_t>(indexed ? rule_.count : 0);
     spans_ = memory.take<key_span>(evidence.together * choosers() * rule_.count);
@@ -163,18 +164,18 @@ class key_memory {
       const std::span<const slot> dropped = tokens.slots.subspan(begin, end - begin);
       for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
         turn_queries(t, head, turn);
+        for (running_top_k& best : best_) best.reset(wanted);
         const auto& lane = raw_lane_of(head);
-        std::size_t filed = filed_rows();
-        if constexpr (!indexed) score(dropped, lane);
+        if constexpr (indexed) {
+          if (auto ok = offer_found(head, lane); !ok) return ok.error();
+        } else {
+          offer_filed(lane);
+        }
+        offer_dropped(dropped, lane);
         for (std::size_t s = 0; s < searches_; ++s) {
-          if constexpr (indexed) {
-            const auto found = find(head, s, dropped, lane);
-            if (!found) return found.error();
-            filed = *found;
-          }
           const std::size_t chooser = head * searches_ + s;
-          const std::span<key_span> mine = spans_.subspan(taken, (std::min)(wanted, filed + dropped.size()));
-          const std::span<const key_span> read = best(chooser, filed, tokens, begin, end, first_position, mine);
+          const std::span<const key_span> read =
+              take_best(chooser, tokens, begin, first_position, spans_.subspan(taken, wanted));
           reads_[(t - first) * choosers() + chooser] = read;
           taken += read.size();
         }
@@ -225,9 +226,6 @@ class key_memory {
   [[nodiscard]] std::size_t index_count() const noexcept {
     return rule_.layers.before(shape_.layers) * shape_.kv_heads;
   }
-  [[nodiscard]] std::span<float> scores_of(std::size_t search) const noexcept {
-    return scores_.subspan(search * (scores_.size() / searches_), scores_.size() / searches_);
-  }
   /// The queries of the searches of a kv head.
   template <class Turn>
   void turn_queries(std::size_t t, std::size_t head, const Turn& turn) {
@@ -238,107 +236,87 @@ class key_memory {
       for (std::size_t i = dim; i < group * dim; ++i) turned_[i % dim] += turned_[i];
     }
   }
-  /// The scores of the searches of a kv head: of the filed rows, NaN where there is none, then of those that were dropped in this step.
+  /// Offers the filed keys to the searches of a kv head.
   template <class Lane>
-  void score(std::span<const slot> dropped, const Lane& lane) {
-    const std::size_t blocks = filed_rows() / block_tokens;
-    scan_keys(lane, blocks_, blocks, turned_, searches_, scores_.data(), scores_.size() / searches_);
-    for (std::size_t b = 0; b < blocks; ++b) {
-      if (filed_rows_[b] == 0xFFFFU) continue;
-      for (std::size_t r = 0; r < block_tokens; ++r) {
-        if ((std::uint32_t{filed_rows_[b]} >> r & 1U) != 0) continue;
-        for (std::size_t g = 0; g < searches_; ++g)
-          scores_of(g)[b * block_tokens + r] = std::numeric_limits<float>::quiet_NaN();
-      }
-    }
-    // By the same arithmetic, so that a key's score does not depend on when it is filed.
-    for (std::size_t i = 0; i < dropped.size(); ++i) {
-      const std::size_t at = kvkeep::index(dropped[i]);
-      if (i == 0 || at / block_tokens != kvkeep::index(dropped[i - 1]) / block_tokens) {
-        scan_keys(lane, at / block_tokens, 1, turned_, searches_, block_scores_.data(), block_tokens);
-      }
-      for (std::size_t g = 0; g < searches_; ++g) {
-        scores_of(g)[filed_rows() + i] = block_scores_[g * block_tokens + at % block_tokens];
-      }
-    }
+  void offer_filed(const Lane& lane) {
+    scan_keys(lane, blocks_, filed_rows() / block_tokens, turned_, searches_, scores_.data(),
+              [&](std::size_t block, std::size_t count) {
+                for (std::size_t s = 0; s < searches_; ++s) {
+                  best_[s].offer((block - blocks_) * block_tokens, &scores_[s * scanned_keys],
+                                 filed_rows_.subspan(block - blocks_, count));
+                }
+              });
   }
-  /// Finds the filed rows that a search asks its index for, all where they are few, and scores them and the tokens that were
-  /// dropped in this step, as score() does; how many rows are found.
+  /// Offers each search of a kv head the filed keys that its index finds, all where they are few.
   template <class Lane>
-  [[nodiscard]] result<std::size_t> find(std::size_t head, std::size_t search, std::span<const slot> dropped,
-                                         const Lane& lane) {
-    const std::span<const float> query = turned_.subspan(search * shape_.head_dim, shape_.head_dim);
-    const std::span<float> scores = scores_of(search);
-    std::size_t count = 0;
-    if (live_ <= rule_.count) {
-      for (std::size_t b = 0; b < filed_rows() / block_tokens; ++b) {
-        each_row(filed_rows_[b],
-                 [&](std::size_t r) { found_[count++] = static_cast<std::uint32_t>(b * block_tokens + r); });
+  [[nodiscard]] result<void> offer_found(std::size_t head, const Lane& lane) {
+    const std::size_t place = rule_.layers.before(layer_) * shape_.kv_heads + head;
+    for (std::size_t s = 0; s < searches_; ++s) {
+      const std::span<const float> query = turned_.subspan(s * shape_.head_dim, shape_.head_dim);
+      const auto offer = [&](std::size_t filed, std::uint16_t rows) {
+        scan_keys(lane, blocks_ + filed, 1, query, 1, scores_.data(), [&](std::size_t, std::size_t) {
+          best_[s].offer(filed * block_tokens, scores_.data(), {&rows, 1});
+        });
+      };
+      if (live_ <= rule_.count) {
+        for (std::size_t b = 0; b < filed_rows() / block_tokens; ++b) {
+          if (filed_rows_[b] != 0) offer(b, filed_rows_[b]);
+        }
+        continue;
       }
-    } else {
-      const std::size_t place = rule_.layers.before(layer_) * shape_.kv_heads + head;
       const auto found =
           indexes_.search(place, query, found_, [&](std::size_t row) { return row < filed_rows() && is_filed(row); });
       if (!found) return found.error();
-      count = found->size();
-    }
-    std::array<float, block_tokens> of_block;
-    for (std::size_t i = 0, block = 0; i < count; ++i) {
-      if (i == 0 || found_[i] / block_tokens != block) {
-        block = found_[i] / block_tokens;
-        scan_keys(lane, blocks_ + block, 1, query, 1, of_block.data(), block_tokens);
+      for (std::size_t i = 0; i < found->size();) {
+        const std::size_t block = (*found)[i] / block_tokens;
+        unsigned rows = 0;
+        for (; i < found->size() && (*found)[i] / block_tokens == block; ++i) rows |= 1U << (*found)[i] % block_tokens;
+        offer(block, static_cast<std::uint16_t>(rows));
       }
-      scores[i] = of_block[found_[i] % block_tokens];
     }
+    return {};
+  }
+  /// Offers the searches of a kv head the keys that were dropped in this step, numbered behind the filed rows. By the same
+  /// arithmetic, so that a key's score does not depend on when it is filed.
+  template <class Lane>
+  void offer_dropped(std::span<const slot> dropped, const Lane& lane) {
+    std::array<float, running_top_k::piece> alone{};
+    constexpr std::uint16_t first = 1;
     for (std::size_t i = 0; i < dropped.size(); ++i) {
       const std::size_t at = kvkeep::index(dropped[i]);
       if (i == 0 || at / block_tokens != kvkeep::index(dropped[i - 1]) / block_tokens) {
-        scan_keys(lane, at / block_tokens, 1, query, 1, of_block.data(), block_tokens);
+        scan_keys(lane, at / block_tokens, 1, turned_, searches_, scores_.data(), [](std::size_t, std::size_t) {});
       }
-      scores[count + i] = of_block[at % block_tokens];
+      for (std::size_t s = 0; s < searches_; ++s) {
+        alone[0] = scores_[s * scanned_keys + at % block_tokens];
+        best_[s].offer(filed_rows() + i, alone.data(), {&first, 1});
+      }
     }
-    return count;
   }
   [[nodiscard]] bool is_filed(std::size_t row) const noexcept {
     return (std::uint32_t{filed_rows_[row / block_tokens]} >> row % block_tokens & 1U) != 0;
   }
-  /// The row of the filed key whose score is number i, and whether it is there.
-  [[nodiscard]] std::size_t row_of(std::size_t i) const noexcept { return indexed ? found_[i] : i; }
-  [[nodiscard]] bool is_there(std::size_t i) const noexcept { return indexed || is_filed(i); }
-  /// The best out.size() keys of a chooser, of which there are so many, as spans, by block. The first `rows` scores are those of
-  /// filed keys; first .. last - 1 of the tokens are those dropped in this step.
-  std::span<const key_span> best(std::size_t chooser, std::size_t rows, const resident_tokens& tokens,
-                                 std::size_t first, std::size_t last, position first_position,
-                                 std::span<key_span> out) {
-    const std::size_t wanted = out.size();
-    const std::span<float> scores = scores_of(chooser % searches_).first(rows + (last - first));
-    std::span<std::uint32_t> chosen = *try_top_k(scores, wanted, best_, scratch_);
-    if (std::any_of(chosen.begin(), chosen.end(), [&](std::uint32_t i) { return i < rows && !is_there(i); })) {
-      // Keys whose scores are NaN come last, but before those that are not there.
-      for (std::size_t i = 0; i < scores.size(); ++i) {
-        if (is_nan(scores[i]) && (i >= rows || is_there(i))) scores[i] = -std::numeric_limits<float>::infinity();
-      }
-      chosen = *try_top_k(scores, wanted, best_, scratch_);
-    }
+  /// What a search chose, as spans, by block. Token number `first` is the oldest of those dropped in this step.
+  std::span<const key_span> take_best(std::size_t chooser, const resident_tokens& tokens, std::size_t first,
+                                      position first_position, std::span<key_span> out) {
+    running_top_k& best = best_[chooser % searches_];
+    best.finish();
+    const std::size_t rows = filed_rows();
     // Filed rows ascend, behind all of the cache's own slots: spans are made in their order.
     std::size_t count = 0;
+    const auto chosen = best.numbers();
     const auto filed = std::lower_bound(chosen.begin(), chosen.end(), static_cast<std::uint32_t>(rows));
     for (auto it = filed; it != chosen.end(); ++it) {
       add_slot(kvkeep::index(tokens.slots[first + *it - rows]), out, count);
     }
-    for (auto it = chosen.begin(); it != filed; ++it) add_slot(blocks_ * block_tokens + row_of(*it), out, count);
-    const auto rank = [&](std::uint32_t i) {
-      return is_nan(scores[i]) ? -std::numeric_limits<float>::infinity() : scores[i];
-    };
-    std::sort(chosen.begin(), chosen.end(),
-              [&](std::uint32_t a, std::uint32_t b) { return rank(a) > rank(b) || (rank(a) == rank(b) && a < b); });
+    for (auto it = chosen.begin(); it != filed; ++it) add_slot(blocks_ * block_tokens + *it, out, count);
+    best.sort();
     const std::size_t at = layer_ * choosers() + chooser;
-    chosen_count_[at] = static_cast<std::uint32_t>(chosen.size());
-    for (std::size_t k = 0; k < chosen.size(); ++k) {
-      chosen_[at * rule_.count + k] = static_cast<std::uint32_t>(
-          chosen[k] < rows ? sinks_ + row_of(chosen[k])
-                           : static_cast<std::size_t>(tokens.position_of(first + chosen[k] - rows) - first_position));
-    }
+    chosen_count_[at] = static_cast<std::uint32_t>(best.numbers().size());
+    std::transform(best.numbers().begin(), best.numbers().end(), &chosen_[at * rule_.count], [&](std::uint32_t i) {
+      return static_cast<std::uint32_t>(
+          i < rows ? sinks_ + i : static_cast<std::size_t>(tokens.position_of(first + i - rows) - first_position));
+    });
     return out.first(count);
   }
   /// Adds a slot to the first `count` spans, which ascend by block.
@@ -370,11 +348,9 @@ class key_memory {
 
   [[no_unique_address]] typename decltype(indexes_type<typename kind::index>())::type indexes_;
 
-  std::span<std::uint16_t> filed_rows_;  // [filed blocks]: rows that are there
-  std::span<float> scores_;              // [searches][filed rows, or those found, and slots]
-  std::span<float> block_scores_;        // [searches][16]
-  std::span<std::uint32_t> best_;        // [count]
-  std::span<std::uint32_t> scratch_;
+  std::span<std::uint16_t> filed_rows_;         // [filed blocks]: rows that are there
+  std::span<float> scores_;                     // [searches][scanned_keys]
+  std::span<running_top_k> best_;               // [searches]
   std::span<std::uint32_t> chosen_;             // [layers][choosers][count]: stream numbers
   std::span<std::uint32_t> chosen_count_;       // [layers][choosers]
   std::span<float> turned_;                     // [group][head_dim]
