@@ -64,7 +64,8 @@ class slow_attention {
       else if (j < policy_.sinks)
         read.emplace_back(j, distance());
     }
-    for (const std::uint32_t j : nearest(layer, t, head)) read.emplace_back(j, distance());
+    for (const std::uint32_t j : nearest(layer, t, head))
+      read.emplace_back(j, policy_.ceiling ? std::min(t - j, *policy_.ceiling) : distance());
     std::vector<double> out(shape.head_dim, 0.0);
     double total = 0;
     for (const auto& [j, far] : read) {
@@ -126,9 +127,12 @@ void expect_slow(const Cache& cache, const slow_attention& slow, const std::vect
 
 TEST(NearestKeys, AreThoseOfLargestScoreInAnySteps) {
   for (const chosen_by chooses : {chosen_by::query_head, chosen_by::kv_head}) {
-    for (const unlimiformer& policy : {unlimiformer{.sinks = 3, .window = 10, .count = 7, .at = 5, .first_layer = 1},
-                                       unlimiformer{.window = 1, .count = 20},
-                                       unlimiformer{.sinks = 1, .window = 30, .count = 1, .last_layer = 1}}) {
+    for (const unlimiformer& policy :
+         {unlimiformer{.sinks = 3, .window = 10, .count = 7, .at = 5, .first_layer = 1},
+          unlimiformer{.window = 1, .count = 20}, unlimiformer{.sinks = 1, .window = 30, .count = 1, .last_layer = 1},
+          unlimiformer{.sinks = 2, .window = 10, .count = 20, .at = 5, .ceiling = 40},
+          unlimiformer{.window = 9, .count = 20, .at = 50, .ceiling = 3},
+          unlimiformer{.window = 1, .count = 20, .at = 0, .ceiling = stream}}) {
       unlimiformer mine = policy;
       mine.chooses = chooses;
       mine.max_tokens = stream;

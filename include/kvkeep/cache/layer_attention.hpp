@@ -36,7 +36,7 @@ class layer_attention {
     const std::size_t queries = together();
     rotator_.lay_out(memory, sizes_.pairs, sizes_.pairs > 0 ? sizes_.max_step : 0, sizes_.near);
     slopes_ = memory.take<float>(sizes_.alibi ? sizes_.shape.query_heads : 0);
-    shifts_ = memory.take<float>(sizes_.alibi ? sizes_.shape.query_heads : 0);
+    shifts_ = memory.take<float>(sizes_.alibi ? regions() * group : 0);
     sink_logits_ = memory.take<float>(sizes_.sink_logits);
     turned_ = memory.take<float>(regions() * queries * group * dim);
     accumulated_ = memory.take<float>(regions() * queries * group * dim);
@@ -151,7 +151,6 @@ class layer_attention {
   template <class LaneOf, class Evidence>
   void attend(std::span<const std::uint32_t> kv_heads, const LaneOf& lane_of, rows_view<const float> q,
               rows_view<float> out, const executor_ref& executor, Evidence& evidence, const more_reads& more = {}) {
-    for (std::size_t h = 0; h < shifts_.size(); ++h) shifts_[h] = slopes_[h] * static_cast<float>(more.distance);
     const std::size_t heads = kv_heads.size();
     const std::size_t parts = sizes_.key_parts;
     if (sizes_.turns_keys) {
@@ -213,15 +212,24 @@ class layer_attention {
     }
   }
 
-  /// The run of query t over spans that share an angle, turned into `turned` [group][head_dim].
-  [[nodiscard]] query_run run_of(std::size_t head, std::size_t t, std::span<const key_span> spans,
+  /// The last of some spans that share an angle and a form; what is before them is left.
+  [[nodiscard]] static std::span<const key_span> take_last(std::span<const key_span>& left) noexcept {
+    const key_span& last = left.back();
+    std::size_t begin = left.size() - 1;
+    while (begin > 0 && left[begin - 1].angle == last.angle && left[begin - 1].raw == last.raw) --begin;
+    const std::span<const key_span> taken = left.subspan(begin);
+    left = left.first(begin);
+    return taken;
+  }
+  /// The run over spans that share an angle of states.size() heads of query t, from the `first` of the kv head on; they are turned
+  /// into `turned` [heads][head_dim].
+  [[nodiscard]] query_run run_of(std::size_t head, std::size_t first, std::size_t t, std::span<const key_span> spans,
                                  rows_view<const float> q, std::size_t worker, std::span<softmax_state> states,
                                  float* turned) noexcept {
     const std::size_t dim = sizes_.shape.head_dim;
-    const std::size_t group = sizes_.shape.group();
     const position angle = spans.empty() ? 0 : spans.back().angle;
-    for (std::size_t g = 0; g < group; ++g) {
-      const std::span<const float> row(q.row(first_ + t, head * group + g), dim);
+    for (std::size_t g = 0; g < states.size(); ++g) {
+      const std::span<const float> row(q.row(first_ + t, head * sizes_.shape.group() + first + g), dim);
       float* const to = turned + g * dim;
       if (sizes_.pairs == 0) {
         std::copy(row.begin(), row.end(), to);
@@ -248,9 +256,9 @@ class layer_attention {
     observer.clear(states.size());
     const std::span<query_run> runs = runs_.subspan(region * together(), together());
     const std::span<std::span<const key_span>> left = left_.subspan(region * together(), together());
+    if (more.spans != nullptr) attend_more(head, part, worker, lane_of(head, true), q, more, observer);
     for (std::size_t t = 0; t < count_; ++t) left[t] = part_of(views_[t], part);
 
-    if (more.spans != nullptr) attend_more(head, part, worker, lane_of(head, true), q, more, observer);
     // Where keys have two forms, first the raw ones, which all have one angle. Then one pass for the largest angle of every
     // query, where almost all keys are; then the next angles of those that have more.
     const auto reads_raw = [&](const key_span& s) { return sizes_.both && s.raw; };
@@ -259,13 +267,9 @@ class layer_attention {
       std::size_t count = 0;
       for (std::size_t t = 0; t < count_; ++t) {
         if (left[t].empty() || reads_raw(left[t].back()) != raw) continue;
-        const key_span& last = left[t].back();
-        std::size_t begin = left[t].size() - 1;
-        while (begin > 0 && left[t][begin - 1].angle == last.angle && left[t][begin - 1].raw == last.raw) --begin;
-        runs[count] = run_of(head, t, left[t].subspan(begin), q, worker, states.subspan(t * group, group),
+        runs[count] = run_of(head, 0, t, take_last(left[t]), q, worker, states.subspan(t * group, group),
                              turned_of(region) + count * group * sizes_.shape.head_dim);
         ++count;
-        left[t] = left[t].first(begin);
       }
       if (count > 0) {
         observe(raw, observer, [&](const auto& told) {
@@ -296,32 +300,38 @@ class layer_attention {
     const std::size_t dim = sizes_.shape.head_dim;
     const std::size_t region = region_of(head, part, worker);
     const std::span<query_run> runs = runs_.subspan(region * together(), together());
+    const std::span<std::span<const key_span>> left = left_.subspan(region * together(), together());
     score_options options = options_of(head);
     options.slopes = {};
     const bool each = more.choosers > sizes_.shape.kv_heads;  // every query head reads its own
-    for (std::size_t g = 0; g < (each ? group : 1); ++g) {
+    const std::size_t rows = each ? 1 : group;
+    for (std::size_t g = 0; g < group; g += rows) {
       const std::size_t chooser = more.choosers == 1 ? 0 : each ? head * group + g : head;
-      if (sizes_.alibi) options.shifts = shifts_.subspan(head * group + g, each ? 1 : group);
-      std::size_t count = 0;
-      for (std::size_t t = 0; t < count_; ++t) {
-        const std::span<const key_span> spans = part_of(more.spans[t * more.choosers + chooser], part);
-        if (spans.empty()) continue;
-        runs[count] = run_of(head, t, spans, q, worker, states_of(region).subspan(t * group, group),
-                             turned_of(region) + count * group * dim);
-        if (each) {
-          runs[count].turned += g * dim;
-          runs[count].states = runs[count].states.subspan(g, 1);
+      for (std::size_t t = 0; t < count_; ++t) left[t] = part_of(more.spans[t * more.choosers + chooser], part);
+      for (;;) {
+        std::size_t count = 0;
+        for (std::size_t t = 0; t < count_; ++t) {
+          if (left[t].empty()) continue;
+          runs[count] = run_of(head, g, t, take_last(left[t]), q, worker,
+                               states_of(region).subspan(t * group + g, rows), turned_of(region) + count * rows * dim);
+          ++count;
         }
-        ++count;
-      }
-      const std::span<const query_run> all = runs.first(count);
-      if constexpr (requires { observer.wants_more(); }) {
-        if (observer.wants_more()) {
-          kvkeep::attend(keys, all, options, scratch_[worker], observer.of_more(g));
-          continue;
+        if (count == 0) break;
+        const std::span<const query_run> all = runs.first(count);
+        if (sizes_.alibi) {  // queries come one by one
+          const std::span<float> shifts = shifts_.subspan(region * group, rows);
+          const auto distance = static_cast<float>(all[0].spans[0].angle);
+          for (std::size_t i = 0; i < rows; ++i) shifts[i] = slopes_[head * group + g + i] * distance;
+          options.shifts = shifts;
         }
+        if constexpr (requires { observer.wants_more(); }) {
+          if (observer.wants_more()) {
+            kvkeep::attend(keys, all, options, scratch_[worker], observer.of_more(g));
+            continue;
+          }
+        }
+        kvkeep::attend(keys, all, options, scratch_[worker]);
       }
-      kvkeep::attend(keys, all, options, scratch_[worker]);
     }
   }
 
@@ -338,7 +348,7 @@ class layer_attention {
       start(head, part, states_of(region));
       evidence.record(region).clear(states_of(region).size());
       lanes_[place + i] = lane_of(head, false);
-      runs_[place + i] = run_of(head, 0, part_of(views_[0], part), q, worker, states_of(region), turned_of(region));
+      runs_[place + i] = run_of(head, 0, 0, part_of(views_[0], part), q, worker, states_of(region), turned_of(region));
     }
     attend_turned(std::span<const lane>(lanes_.subspan(place, heads.size())),
                   std::span<const query_run>(runs_.subspan(place, heads.size())), rotator_.turning(angles_.data()),
@@ -376,7 +386,7 @@ class layer_attention {
 
   rotator rotator_;
   std::span<float> slopes_;                     // [query_heads], ALiBi
-  std::span<float> shifts_;                     // [query_heads], ALiBi at the distance of more_reads
+  std::span<float> shifts_;                     // [regions][group], ALiBi at a distance of more_reads
   std::span<float> sink_logits_;                // [query_heads] or empty
   std::span<key_span> spans_;                   // of all views
   std::span<std::span<const key_span>> views_;  // [queries]: what each reads

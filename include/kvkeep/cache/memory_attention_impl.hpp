@@ -146,7 +146,7 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::attend_with_memory(std::s
           const auto chosen = memory.choose(t, attention_.count(), begin, end, tokens, begin_of_stream, turn, raw_lane);
           if (!chosen) return chosen.error();
           attention_.attend_first(*chosen);
-          more = {memory.reads().data(), memory.choosers(), memory.distance()};
+          more = {memory.reads().data(), memory.choosers()};
         }
         attention_.attend(heads_, lane, q, out, executor, told, more);
         if constexpr (has_tiers) {

@@ -173,7 +173,13 @@ class planner {
   [[nodiscard]] const unit_plan& last(std::size_t unit = 0) const noexcept { return plans_[unit].plan; }
   [[nodiscard]] const retention& kept() const noexcept { return kept_; }
   /// The largest distance the policy can produce, if it has one.
-  [[nodiscard]] std::optional<position> largest_distance() const { return detail::largest_of(rules_.distance, kept_); }
+  [[nodiscard]] std::optional<position> largest_distance() const {
+    std::optional<position> most = detail::largest_of(rules_.distance, kept_);
+    if constexpr (requires { rules_.select.farthest(); }) {
+      if (most) *most = (std::max)(*most, static_cast<position>(rules_.select.farthest()));
+    }
+    return most;
+  }
   [[nodiscard]] std::size_t bytes() const noexcept { return memory_.used(); }
 
 #if KVKEEP_EXCEPTIONS

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "kvkeep/attention/key_span.hpp"
@@ -30,6 +31,7 @@ struct key_search<middle_top_k> {
   static constexpr bool all_or_none = true;
   [[nodiscard]] static bool together(const middle_top_k&) noexcept { return false; }
   [[nodiscard]] static bool last_alone(const middle_top_k& rule) noexcept { return rule.rows == step_rows::last; }
+  [[nodiscard]] static std::optional<std::size_t> ceiling(const middle_top_k&) noexcept { return std::nullopt; }
 };
 template <class Index>
 struct key_search<basic_nearest_keys<Index>> {
@@ -38,6 +40,7 @@ struct key_search<basic_nearest_keys<Index>> {
   static constexpr bool all_or_none = false;
   [[nodiscard]] static bool together(const rule_type& rule) noexcept { return rule.chooses == chosen_by::kv_head; }
   [[nodiscard]] static bool last_alone(const rule_type&) noexcept { return false; }
+  [[nodiscard]] static std::optional<std::size_t> ceiling(const rule_type& rule) noexcept { return rule.ceiling; }
 };
 
 /// The indexes of a memory that looks at every key.
@@ -120,6 +123,7 @@ class key_memory {
   [[nodiscard]] result<void> check_indexes() const requires(indexed) { return indexes_.check(); }
 
   [[nodiscard]] std::size_t max_tokens() const noexcept { return rule_.max_tokens; }
+  /// At which keys are searched for.
   [[nodiscard]] position distance() const noexcept { return static_cast<position>(rule_.at); }
   [[nodiscard]] std::size_t choosers() const noexcept { return shape_.kv_heads * searches_; }
   [[nodiscard]] const layer_range& layers() const noexcept { return rule_.layers; }
@@ -175,7 +179,7 @@ class key_memory {
         for (std::size_t s = 0; s < searches_; ++s) {
           const std::size_t chooser = head * searches_ + s;
           const std::span<const key_span> read =
-              take_best(chooser, tokens, begin, first_position, spans_.subspan(taken, wanted));
+              take_best(chooser, seen - 1, tokens, begin, first_position, spans_.subspan(taken, wanted));
           reads_[(t - first) * choosers() + chooser] = read;
           taken += read.size();
         }
@@ -296,31 +300,45 @@ class key_memory {
   [[nodiscard]] bool is_filed(std::size_t row) const noexcept {
     return (std::uint32_t{filed_rows_[row / block_tokens]} >> row % block_tokens & 1U) != 0;
   }
-  /// What a search chose, as spans, by block. Token number `first` is the oldest of those dropped in this step.
-  std::span<const key_span> take_best(std::size_t chooser, const resident_tokens& tokens, std::size_t first,
-                                      position first_position, std::span<key_span> out) {
+  /// What a search chose for the query with a stream number, as more_reads wants it. Token number `first` is the oldest of those
+  /// dropped in this step.
+  std::span<const key_span> take_best(std::size_t chooser, std::size_t query, const resident_tokens& tokens,
+                                      std::size_t first, position first_position, std::span<key_span> out) {
     running_top_k& best = best_[chooser % searches_];
     best.finish();
     const std::size_t rows = filed_rows();
+    const auto chosen = best.numbers();
+    const auto number_of = [&](std::uint32_t i) {
+      return i < rows ? sinks_ + i : static_cast<std::size_t>(tokens.position_of(first + i - rows) - first_position);
+    };
+    const auto slot_of = [&](std::uint32_t i) {
+      return i < rows ? blocks_ * block_tokens + i : kvkeep::index(tokens.slots[first + i - rows]);
+    };
+    // Those of one distance, the oldest; then those that are nearer, each at a distance of its own.
+    const auto ceiling = kind::ceiling(rule_);
+    const auto nearer = !ceiling ? chosen.end() : std::find_if(chosen.begin(), chosen.end(), [&](std::uint32_t i) {
+      return query - number_of(i) < *ceiling;
+    });
     // Filed rows ascend, behind all of the cache's own slots: spans are made in their order.
     std::size_t count = 0;
-    const auto chosen = best.numbers();
-    const auto filed = std::lower_bound(chosen.begin(), chosen.end(), static_cast<std::uint32_t>(rows));
-    for (auto it = filed; it != chosen.end(); ++it) {
-      add_slot(kvkeep::index(tokens.slots[first + *it - rows]), out, count);
+    const auto angle = static_cast<position>(ceiling.value_or(rule_.at));
+    const auto filed = std::lower_bound(chosen.begin(), nearer, static_cast<std::uint32_t>(rows));
+    for (auto it = filed; it != nearer; ++it) add_slot(slot_of(*it), angle, out, count);
+    for (auto it = chosen.begin(); it != filed; ++it) add_slot(slot_of(*it), angle, out, count);
+    for (auto it = nearer; it != chosen.end(); ++it) {
+      const std::size_t s = slot_of(*it);
+      out[count++] = {static_cast<position>(query - number_of(*it)), static_cast<std::uint32_t>(s / block_tokens),
+                      1U << s % block_tokens, true};
     }
-    for (auto it = chosen.begin(); it != filed; ++it) add_slot(blocks_ * block_tokens + *it, out, count);
     best.sort();
     const std::size_t at = layer_ * choosers() + chooser;
     chosen_count_[at] = static_cast<std::uint32_t>(best.numbers().size());
-    std::transform(best.numbers().begin(), best.numbers().end(), &chosen_[at * rule_.count], [&](std::uint32_t i) {
-      return static_cast<std::uint32_t>(
-          i < rows ? sinks_ + i : static_cast<std::size_t>(tokens.position_of(first + i - rows) - first_position));
-    });
+    std::transform(best.numbers().begin(), best.numbers().end(), &chosen_[at * rule_.count],
+                   [&](std::uint32_t i) { return static_cast<std::uint32_t>(number_of(i)); });
     return out.first(count);
   }
-  /// Adds a slot to the first `count` spans, which ascend by block.
-  void add_slot(std::size_t s, std::span<key_span> spans, std::size_t& count) const noexcept {
+  /// Adds a slot to the first `count` spans, which have the same angle and ascend by block.
+  static void add_slot(std::size_t s, position angle, std::span<key_span> spans, std::size_t& count) noexcept {
     const auto block = static_cast<std::uint32_t>(s / block_tokens);
     std::size_t i = count;
     while (i > 0 && spans[i - 1].block > block) --i;
@@ -330,7 +348,7 @@ class key_memory {
     }
     const auto at = [&](std::size_t k) { return spans.begin() + static_cast<std::ptrdiff_t>(k); };
     std::copy_backward(at(i), at(count), at(count + 1));
-    spans[i] = {distance(), block, 1U << s % block_tokens, true};
+    spans[i] = {angle, block, 1U << s % block_tokens, true};
     ++count;
   }
 

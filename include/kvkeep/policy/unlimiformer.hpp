@@ -21,12 +21,14 @@
 KVKEEP_NAMESPACE_BEGIN
 
 /// Query i reads j with i - j < window at distance i - j, the sinks beyond at distance `at`, and so the `count` keys of the rest
-/// with the largest scores. window + count should be about what the model was trained for. All tokens are kept.
+/// with the largest scores at distance `at`. window + count should be about what the model was trained for. All tokens are kept.
 struct unlimiformer {
   std::size_t sinks = 0;               ///< first tokens, always read; published: none
   std::size_t window = 1024;           ///< newest tokens, the query included, >= 1
   std::optional<std::size_t> count{};  ///< keys of the rest, 1 .. max_tokens; default: window, or max_tokens if less
   std::optional<std::size_t> at{};     ///< their distance; default: window
+  std::optional<std::size_t>
+      ceiling{};                ///< they are read at their distance in the stream, no farther; default: all at `at`
   std::size_t first_layer = 0;  ///< layers below read none; published: 0, for Llama 2 7B 16 (layer_begin: half of them)
   std::size_t last_layer = 1000;              ///< nor do layers from here on
   chosen_by chooses = chosen_by::query_head;  ///< or kv_head
@@ -44,6 +46,9 @@ struct unlimiformer {
         token_parameter<self>{"window", &self::window, 1, "newest tokens, the query included"},
         derived_token_parameter<self>{"count", &self::count, 1, "window", "keys of the rest that a head reads"},
         derived_token_parameter<self>{"at", &self::at, 0, "window", "their distance"},
+        derived_token_parameter<self>{
+            "ceiling", &self::ceiling, 0, "all at `at`",
+            "their distance in the stream, no farther than this; `at` is where they are searched for"},
         token_parameter<self>{"first_layer", &self::first_layer, 0, "layers below read none"},
         token_parameter<self>{"last_layer", &self::last_layer, 1, "nor do layers from here on"},
         choice_parameter<self, chosen_by, 2>{"chooses", &self::chooses, chooses_names, "who chooses them"},
@@ -59,11 +64,14 @@ struct unlimiformer {
   }
   [[nodiscard]] constexpr auto rules() const {
     const std::size_t distance = at.value_or(window);
-    return policy{
-        keep{kvkeep::sinks{sinks}, recent{window}},
-        nearest_keys{
-            count.value_or((std::min)(window, max_tokens)), distance, max_tokens, chooses, {first_layer, last_layer}},
-        beyond{window, distance}, each_token{}};
+    return policy{keep{kvkeep::sinks{sinks}, recent{window}},
+                  nearest_keys{count.value_or((std::min)(window, max_tokens)),
+                               distance,
+                               max_tokens,
+                               chooses,
+                               {first_layer, last_layer},
+                               ceiling},
+                  beyond{window, distance}, each_token{}};
   }
 };
 

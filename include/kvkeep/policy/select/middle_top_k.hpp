@@ -54,6 +54,8 @@ struct middle_top_k {
     if (auto ok = detail::check_tokens("at", at, 0); !ok) return ok;
     return detail::check_tokens("max_tokens", max_tokens, 1);
   }
+  /// The largest distance at which it reads.
+  [[nodiscard]] constexpr std::size_t farthest() const noexcept { return at; }
   /// An error where the rules beside it are of other sizes.
   template <class Rules>
   [[nodiscard]] static result<void> check_rules(const Rules& rules) {

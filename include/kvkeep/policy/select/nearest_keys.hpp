@@ -12,13 +12,14 @@
 KVKEEP_NAMESPACE_BEGIN
 
 /// Every query reads, besides what retain leaves to it, the `count` keys with the largest score at distance `at` of all that were
-/// dropped, and reads them at that distance; all of them where there are no more. Ties: the older. What a kv head chooses has the
+/// dropped, and reads them at that distance; all of them where there are no more. With a `ceiling` it reads each of them at its
+/// distance in the stream, but no farther than that: the search stays the one at `at`. Ties: the older. What a kv head chooses has the
 /// largest sum of the scores of its query heads. A key's place decides its rotation, so that one search is exact for one distance alone: hence
 /// the constant. Without rope, or where positions are not to matter, `at` = 0. Goes with keep{sinks, recent} and beyond of the same
 /// window, and with each_token. Tokens are found as soon as they leave the window, those that the model made too. Memory is taken
 /// for max_tokens tokens.
 /// nearest_keys is exact; cost: every stored key of the layer once a query, whatever count is, on the thread that attends: an executor
-/// shares out the attention alone. A query head that is not finite spoils what the others of its kv head choose together with it, and
+/// shares out the attention alone. With a ceiling a head's query is turned once for each key nearer than that: about a microsecond. A query head that is not finite spoils what the others of its kv head choose together with it, and
 /// no more. With an Index (core/key_index.hpp;
 /// memory/hnsw_index.hpp is one) keys are looked for in it, one of each layer and kv head: those that it misses are not read, and
 /// where it misses too many, fewer than count; those it finds, and those that left the window in the step itself, are ranked by the
@@ -31,7 +32,8 @@ struct basic_nearest_keys {
   std::size_t max_tokens = 0;                 ///< of the stream, >= 1; no default: memory is taken for all of them
   chosen_by chooses = chosen_by::query_head;  ///< or kv_head
   layer_range layers{};                       ///< that read them; nothing is kept for the others
-  typename Index::settings index{};           ///< of the index, if there is one
+  std::optional<std::size_t> ceiling{};  ///< tokens: keys are read at their distance, no farther; default: all at `at`
+  typename Index::settings index{};      ///< of the index, if there is one
 
   static constexpr bool has_units = true;
   template <class Retain>
@@ -45,8 +47,13 @@ struct basic_nearest_keys {
       return detail::bad_argument("chooses", static_cast<int>(chooses), "query_head or kv_head");
     }
     if (auto ok = detail::check_tokens("at", at, 0); !ok) return ok;
+    if (ceiling) {
+      if (auto ok = detail::check_tokens("ceiling", *ceiling, 0); !ok) return ok;
+    }
     return index.check();
   }
+  /// The largest distance at which it searches or reads.
+  [[nodiscard]] constexpr std::size_t farthest() const noexcept { return (std::max)(at, ceiling.value_or(0)); }
   /// An error where the rules beside it are of other sizes.
   template <class Rules>
   [[nodiscard]] static result<void> check_rules(const Rules& rules) {
