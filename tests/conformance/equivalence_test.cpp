@@ -87,6 +87,26 @@ TEST(Equivalence, RoomForTheWholeStreamIsDense) {
             kvkeep::lm_infinite::middle{.sinks = 2, .window = 60, .count = 1, .first_layer = 0, .max_tokens = tokens},
             dense, tokens, positions)),
         1e-6);
+    EXPECT_LT(largest(differences(kvkeep::unlimiformer{.window = 60, .count = 1, .max_tokens = tokens}, dense, tokens,
+                                  positions)),
+              1e-6);
+  }
+}
+
+TEST(Equivalence, AllKeysAtTheirOwnDistancesAreDense) {
+  constexpr std::size_t tokens = 60;
+  for (const auto& positions : encodings) {
+    for (const kvkeep::chosen_by chooses : {kvkeep::chosen_by::query_head, kvkeep::chosen_by::kv_head}) {
+      const kvkeep::unlimiformer all{
+          .window = 5, .count = tokens, .ceiling = tokens, .chooses = chooses, .max_tokens = tokens};
+      EXPECT_LT(largest(differences(all, kvkeep::dense{.max_tokens = tokens}, tokens, positions)), 1e-6);
+      const kvkeep::unlimiformer capped{
+          .window = 5, .count = tokens, .at = 3, .ceiling = 20, .chooses = chooses, .max_tokens = tokens};
+      EXPECT_LT(largest(differences(
+                    capped, kvkeep::policy{kvkeep::keep_all{tokens}, kvkeep::read_all{}, kvkeep::clamped_distance{20}},
+                    tokens, positions)),
+                1e-6);
+    }
   }
 }
 
