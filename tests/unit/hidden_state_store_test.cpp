@@ -505,7 +505,8 @@ TEST(HiddenStateStore, SearchesAtAConstantDistance) {
   for (const kvkeep::rope& rotary :
        {kvkeep::rope{}, kvkeep::rope{.theta = 500.0, .rotary_dim = 8, .layout = kvkeep::rope_layout::interleaved},
         kvkeep::rope{.scaling = kvkeep::yarn_scaling{.factor = 8.0, .original_max_position = 64.0}},
-        kvkeep::rope{.scaling = kvkeep::dynamic_ntk_scaling{.factor = 2.0, .original_max_position = 64.0}}}) {
+        kvkeep::rope{.scaling = kvkeep::dynamic_ntk_scaling{.factor = 2.0, .original_max_position = 64.0}},
+        kvkeep::rope{.rotary_dim = 8, .scaling = kvkeep::yarn_scaling{.factor = 8.0, .original_max_position = 64.0}}}) {
     for (const std::size_t at : {std::size_t{0}, std::size_t{1}, std::size_t{2048}}) {
       auto store =
           kvkeep::make_hidden_state_store(shape, {.d_model = width, .max_tokens = tokens, .rotary = rotary, .at = at});
@@ -816,11 +817,15 @@ TEST(HiddenStateCost, SaysWhenAStoreWins) {
 
 TEST(HiddenStateCost, RefusesBadNumbersByName) {
   const kvkeep::model_shape shape{1, 4, 2, 8};
-  expect_refused(kvkeep::try_hidden_state_cost({1, 4, 3, 8}, {.d_model = 8}), "query_heads", "3");
-  expect_refused(kvkeep::try_hidden_state_cost(shape, {}), "d_model", "d_model = 0; allowed: 1 .. 1048576");
+  expect_refused(kvkeep::try_hidden_state_cost_of({1, 4, 3, 8}, {.d_model = 8}), "query_heads", "3");
+  expect_refused(kvkeep::try_hidden_state_cost_of(shape, {}), "d_model", "d_model = 0; allowed: 1 .. 1048576");
+  expect_refused(
+      kvkeep::try_hidden_state_cost_of(shape, {.d_model = 8, .stores = static_cast<kvkeep::hidden_state_stores>(2)}),
+      "stores", "stores = 2; allowed: one_a_layer or one_for_all");
   for (const double bytes : {0.0, -1.0, static_cast<double>(nan), static_cast<double>(infinity)}) {
-    expect_refused(kvkeep::try_hidden_state_cost(shape, {.d_model = 8, .hidden_bytes = bytes}), "hidden_bytes", "> 0");
-    expect_refused(kvkeep::try_hidden_state_cost(shape, {.d_model = 8, .kv_bytes = bytes}), "kv_bytes", "> 0");
+    expect_refused(kvkeep::try_hidden_state_cost_of(shape, {.d_model = 8, .hidden_bytes = bytes}), "hidden_bytes",
+                   "> 0");
+    expect_refused(kvkeep::try_hidden_state_cost_of(shape, {.d_model = 8, .kv_bytes = bytes}), "kv_bytes", "> 0");
   }
 }
 
@@ -890,13 +895,14 @@ TEST(EncodingWindows, KeepEveryTokenOnceWithItsContext) {
 }
 
 TEST(EncodingWindows, RefuseBadNumbersByName) {
-  expect_refused(kvkeep::try_encoding_windows(9, {}), "window", "window = 0; allowed: 1 .. 2147483647");
-  expect_refused(kvkeep::try_encoding_windows(9, {.window = 2147483648}), "window", "2147483648");
+  expect_refused(kvkeep::try_make_encoding_windows(9, {}), "window", "window = 0; allowed: 1 .. 2147483647");
+  expect_refused(kvkeep::try_make_encoding_windows(9, {.window = 2147483648}), "window", "2147483648");
   for (const double overlap : {-0.1, 1.0, 2.0, static_cast<double>(nan)}) {
-    expect_refused(kvkeep::try_encoding_windows(9, {.window = 8, .overlap = overlap}), "overlap",
+    expect_refused(kvkeep::try_make_encoding_windows(9, {.window = 8, .overlap = overlap}), "overlap",
                    "0 <= overlap < 1: windows of stride 0");
   }
-  expect_refused(kvkeep::try_encoding_windows((std::size_t{1} << 62) + 1, {.window = 8}), "tokens", "allowed: 0 .. ");
+  expect_refused(kvkeep::try_make_encoding_windows((std::size_t{1} << 62) + 1, {.window = 8}), "tokens",
+                 "allowed: 0 .. ");
 }
 
 TEST(SqueezedPosition, IsLinearInLongInputsAndTheTokenInOthers) {

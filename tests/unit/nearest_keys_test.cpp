@@ -328,6 +328,13 @@ TEST(NearestKeys, RefuseWhatCannotBe) {
             std::string::npos);
   EXPECT_NE(kvkeep::nearest_keys({.count = 2, .max_tokens = 1}).check().error().message().find("count = 2"),
             std::string::npos);
+  EXPECT_EQ(kvkeep::nearest_keys({.count = 2, .max_tokens = 9, .chooses = chosen_by::layer}).check().error().message(),
+            "kvkeep: chooses = layer; allowed: query_head or kv_head");
+  EXPECT_EQ(kvkeep::nearest_keys({.count = 2, .max_tokens = 9, .ceiling = 2147483648}).check().error().argument(),
+            "ceiling");
+  EXPECT_EQ(
+      kvkeep::middle_top_k({.max_tokens = 9, .rows = static_cast<kvkeep::step_rows>(7)}).check().error().message(),
+      "kvkeep: rows = 7; allowed: every or last");
   const auto with = [&](std::size_t window, auto when) {
     const auto made = kvkeep::try_make_cache(
         shape,

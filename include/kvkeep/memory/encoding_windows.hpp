@@ -47,23 +47,9 @@ struct encoding_window {
   friend bool operator==(const encoding_window&, const encoding_window&) = default;
 };
 
-/// The windows of one input, in order. What is kept of them joins without gap or overlap to [0, tokens).
+/// The windows of one input, in order; made by make_encoding_windows. What is kept of them joins without gap or overlap to [0, tokens).
 class encoding_windows {
  public:
-  /// The windows of an input of `tokens` tokens, 0 .. 2^62; of 0 tokens there are none, of up to `window` one. Errors: tokens,
-  /// window, overlap out of range.
-  [[nodiscard]] static result<encoding_windows> try_make(std::size_t tokens, const encoding_window_options& options) {
-    constexpr std::size_t most = std::size_t{1} << 62;
-    if (tokens > most) return detail::bad_argument("tokens", tokens, fmt::format("0 .. {}", most));
-    if (options.window < 1 || options.window > 2147483647) {
-      return detail::bad_argument("window", options.window, "1 .. 2147483647");
-    }
-    if (!(options.overlap >= 0.0 && options.overlap < 1.0)) {
-      return detail::bad_argument("overlap", options.overlap, "0 <= overlap < 1: windows of stride 0 reach no end");
-    }
-    return encoding_windows(tokens, options);
-  }
-
   /// Windows there are.
   [[nodiscard]] std::size_t size() const noexcept { return count_; }
   /// Tokens from the start of a window to that of the next one, the last apart; at least 1.
@@ -77,6 +63,7 @@ class encoding_windows {
   }
 
  private:
+  friend result<encoding_windows> try_make_encoding_windows(std::size_t, const encoding_window_options&);
   encoding_windows(std::size_t tokens, const encoding_window_options& options) noexcept
       : tokens_(tokens), window_(options.window) {
     const auto margin = static_cast<std::size_t>(std::floor(static_cast<double>(window_) * options.overlap / 2.0));
@@ -94,17 +81,26 @@ class encoding_windows {
   std::size_t count_ = 0;
 };
 
-/// The windows of an input, or the error that says which argument is at fault.
-[[nodiscard]] inline result<encoding_windows> try_encoding_windows(std::size_t tokens,
-                                                                   const encoding_window_options& options) {
-  return encoding_windows::try_make(tokens, options);
+/// The windows of an input of `tokens` tokens, 0 .. 2^62; of 0 tokens there are none, of up to `window` one. Errors: tokens,
+/// window, overlap out of range.
+[[nodiscard]] inline result<encoding_windows> try_make_encoding_windows(std::size_t tokens,
+                                                                        const encoding_window_options& options) {
+  constexpr std::size_t most = std::size_t{1} << 62;
+  if (tokens > most) return detail::bad_argument("tokens", tokens, fmt::format("0 .. {}", most));
+  if (options.window < 1 || options.window > 2147483647) {
+    return detail::bad_argument("window", options.window, "1 .. 2147483647");
+  }
+  if (!(options.overlap >= 0.0 && options.overlap < 1.0)) {
+    return detail::bad_argument("overlap", options.overlap, "0 <= overlap < 1: windows of stride 0 reach no end");
+  }
+  return encoding_windows(tokens, options);
 }
 
 #if KVKEEP_EXCEPTIONS
-/// try_encoding_windows that throws its error.
+/// try_make_encoding_windows that throws its error.
 [[nodiscard]] inline encoding_windows make_encoding_windows(std::size_t tokens,
                                                             const encoding_window_options& options) {
-  return detail::unwrap(try_encoding_windows(tokens, options));
+  return detail::unwrap(try_make_encoding_windows(tokens, options));
 }
 #endif
 

@@ -51,12 +51,15 @@ struct hidden_state_cost {
   [[nodiscard]] double times_smaller() const noexcept { return kv_bytes / store_bytes; }
 };
 
-/// The costs, or the error that says which argument is at fault: a count of the shape, d_model, hidden_bytes, kv_bytes.
-[[nodiscard]] inline result<hidden_state_cost> try_hidden_state_cost(const model_shape& shape,
-                                                                     const hidden_state_cost_options& options) {
+/// The costs, or the error that says which argument is at fault: a count of the shape, d_model, stores, hidden_bytes, kv_bytes.
+[[nodiscard]] inline result<hidden_state_cost> try_hidden_state_cost_of(const model_shape& shape,
+                                                                        const hidden_state_cost_options& options) {
   if (auto ok = shape.check(); !ok) return ok.error();
   if (options.d_model < 1 || options.d_model > 1048576) {
     return detail::bad_argument("d_model", options.d_model, "1 .. 1048576");
+  }
+  if (options.stores != hidden_state_stores::one_a_layer && options.stores != hidden_state_stores::one_for_all) {
+    return detail::bad_argument("stores", static_cast<int>(options.stores), "one_a_layer or one_for_all");
   }
   const auto sized = [](double bytes) { return std::isfinite(bytes) && bytes > 0.0; };
   if (!sized(options.hidden_bytes)) return detail::bad_argument("hidden_bytes", options.hidden_bytes, "finite and > 0");
@@ -80,10 +83,10 @@ struct hidden_state_cost {
 }
 
 #if KVKEEP_EXCEPTIONS
-/// try_hidden_state_cost that throws its error.
+/// try_hidden_state_cost_of that throws its error.
 [[nodiscard]] inline hidden_state_cost hidden_state_cost_of(const model_shape& shape,
                                                             const hidden_state_cost_options& options) {
-  return detail::unwrap(try_hidden_state_cost(shape, options));
+  return detail::unwrap(try_hidden_state_cost_of(shape, options));
 }
 #endif
 

@@ -51,30 +51,11 @@ KVKEEP_NAMESPACE_BEGIN
 /// Hidden states by token number, in the order they were appended: 0, 1, ... Numbers never change; erased ones stay unused.
 class hidden_state_store {
  public:
-  /// Bytes that a store takes, itself apart. Errors: those of try_make. The layers of the shape do not matter.
+  /// Bytes that a store takes, itself apart. Errors: those of try_make_hidden_state_store. The layers of the shape do not matter.
   [[nodiscard]] static result<std::size_t> try_bytes(const model_shape& shape, const hidden_state_options& options) {
     if (auto ok = check(shape, options); !ok) return ok.error();
     hidden_state_store measured(shape, options);
     return measured.memory_.used();
-  }
-
-  /// An empty store. Errors: a count of the shape, d_model, max_tokens, at or a parameter of rotary out of range; rotary.applied;
-  /// errc::capacity where there is not enough memory.
-  [[nodiscard]] static result<hidden_state_store> try_make(const model_shape& shape,
-                                                           const hidden_state_options& options) {
-    const auto bytes = try_bytes(shape, options);
-    if (!bytes) return bytes.error();
-    hidden_state_store made(shape, options);
-    made.memory_ = detail::arena(*bytes);
-    if (made.memory_.measuring()) {
-      return detail::make_error(errc::capacity, "max_tokens",
-                                fmt::format("no memory for {} bytes: max_tokens = {}", *bytes, options.max_tokens));
-    }
-    made.lay_out();
-    std::fill(made.search_.begin(), made.search_.end(), 0.0F);  // what pads vectors and heads
-    std::fill(made.held_.begin(), made.held_.end(), all_held);
-    if (options.rotary) made.fill_angles_of(*options.rotary, options.at);
-    return made;
   }
 
   [[nodiscard]] const model_shape& shape() const noexcept { return shape_; }
@@ -200,10 +181,10 @@ class hidden_state_store {
 #endif
 
  private:
+  friend result<hidden_state_store> try_make_hidden_state_store(const model_shape&, const hidden_state_options&);
   static constexpr std::size_t task_tokens = 128;  // of a search, a task
   static constexpr std::size_t piece = detail::running_top_k::piece;
   static constexpr std::size_t together = 16;  // pieces that are looked through at once
-  static constexpr std::uint16_t all_held = 0xFFFF;
 
   /// Lays nothing out but for measuring.
   hidden_state_store(const model_shape& shape, const hidden_state_options& options)
@@ -369,10 +350,23 @@ class hidden_state_store {
   std::span<double> sine_;    // [pairs]
 };
 
-/// A hidden_state_store, or the error that says which argument is at fault.
+/// An empty store. Errors: a count of the shape, d_model, max_tokens, at or a parameter of rotary out of range; rotary.applied;
+/// errc::capacity where there is not enough memory.
 [[nodiscard]] inline result<hidden_state_store> try_make_hidden_state_store(const model_shape& shape,
                                                                             const hidden_state_options& options) {
-  return hidden_state_store::try_make(shape, options);
+  const auto bytes = hidden_state_store::try_bytes(shape, options);
+  if (!bytes) return bytes.error();
+  hidden_state_store made(shape, options);
+  made.memory_ = detail::arena(*bytes);
+  if (made.memory_.measuring()) {
+    return detail::make_error(errc::capacity, "max_tokens",
+                              fmt::format("no memory for {} bytes: max_tokens = {}", *bytes, options.max_tokens));
+  }
+  made.lay_out();
+  std::fill(made.search_.begin(), made.search_.end(), 0.0F);  // what pads vectors and heads
+  std::fill(made.held_.begin(), made.held_.end(), std::uint16_t{0xFFFF});
+  if (options.rotary) made.fill_angles_of(*options.rotary, options.at);
+  return made;
 }
 
 #if KVKEEP_EXCEPTIONS

@@ -54,14 +54,6 @@ struct unlimiformer {
         choice_parameter<self, chosen_by, 2>{"chooses", &self::chooses, chooses_names, "who chooses them"},
         token_parameter<self>{"max_tokens", &self::max_tokens, 1, "tokens that fit; a longer stream is an error"}};
   }
-  [[nodiscard]] result<void> check() const {
-    if (auto ok = kvkeep::check_parameters(*this); !ok) return ok;
-    if (count && *count > max_tokens) {
-      return detail::bad_argument("count", *count, fmt::format("1 .. max_tokens = {}", max_tokens));
-    }
-    if (last_layer > first_layer) return {};
-    return detail::bad_argument("last_layer", last_layer, fmt::format("above first_layer = {}", first_layer));
-  }
   [[nodiscard]] constexpr auto rules() const {
     const std::size_t distance = at.value_or(window);
     return policy{keep{kvkeep::sinks{sinks}, recent{window}},
@@ -72,6 +64,12 @@ struct unlimiformer {
                                {first_layer, last_layer},
                                ceiling},
                   beyond{window, distance}, each_token{}};
+  }
+  [[nodiscard]] result<void> check() const {
+    if (auto ok = kvkeep::check_parameters(*this); !ok) return ok;
+    if (auto ok = rules().select.check(); !ok) return ok;
+    if (last_layer > first_layer) return {};
+    return detail::bad_argument("last_layer", last_layer, fmt::format("above first_layer = {}", first_layer));
   }
 };
 

@@ -52,6 +52,9 @@ struct middle_top_k {
   [[nodiscard]] result<void> check() const {
     if (auto ok = detail::check_tokens("count", count, 1); !ok) return ok;
     if (auto ok = detail::check_tokens("at", at, 0); !ok) return ok;
+    if (rows != step_rows::every && rows != step_rows::last) {
+      return detail::bad_argument("rows", static_cast<int>(rows), "every or last");
+    }
     return detail::check_tokens("max_tokens", max_tokens, 1);
   }
   /// The largest distance at which it reads.

@@ -43,9 +43,8 @@ struct basic_nearest_keys {
     if (count < 1 || count > max_tokens) {
       return detail::bad_argument("count", count, fmt::format("1 .. max_tokens = {}", max_tokens));
     }
-    if (chooses != chosen_by::query_head && chooses != chosen_by::kv_head) {
-      return detail::bad_argument("chooses", static_cast<int>(chooses), "query_head or kv_head");
-    }
+    const bool heads = chooses == chosen_by::query_head || chooses == chosen_by::kv_head;
+    if (auto ok = detail::check_chooser(chooses, heads, "query_head or kv_head"); !ok) return ok;
     if (auto ok = detail::check_tokens("at", at, 0); !ok) return ok;
     if (ceiling) {
       if (auto ok = detail::check_tokens("ceiling", *ceiling, 0); !ok) return ok;

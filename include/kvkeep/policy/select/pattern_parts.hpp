@@ -3,7 +3,7 @@
 //
 // A pattern is a select rule that positions alone decide: A(i), the keys that query i reads. What the sparse patterns of
 // Child et al. read has two parts, A1 and A2; every query reaches every token in two steps through both. Each combination
-// below is one of theirs (arXiv 1904.10509, section 5.2).
+// below is one of theirs (arXiv 1904.10509, section 5.1).
 //
 // All patterns count from stream position 0, whatever first_position is: the blocks and strides are those of positions.
 #ifndef KVKEEP_POLICY_SELECT_PATTERN_PARTS_HPP
