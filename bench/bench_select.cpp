@@ -4,8 +4,8 @@
 // is the median of top_k; ratio_to_nth_element, how many times faster it is, is the median over the pairs with its 95 %
 // interval.
 //
-// A row nearest_keys/<codec>/n<n>/k<k> is what nearest_keys does for one query of 4 query heads and one kv head, head_dim 128:
-// the scores of n keys, and the k best for each of the 4. In turn with it: nothing but reading as many bytes; share_of_read_limit
+// A row nearest_keys/<codec>/n<n>/k<k> is the search of nearest_keys for one query of 4 query heads and one kv head, head_dim 128:
+// the scores of n keys, and the k best for each of the 4, unsorted. In turn with it: nothing but reading as many bytes; share_of_read_limit
 // is the median of the pairs. Its choice is checked against sorting, once. Exit code 1: something chose differently, or no row
 // matches. Rows approximate_keys/...: hnsw_rows.cpp.
 #include <benchmark/benchmark.h>

@@ -61,13 +61,14 @@ class running_top_k {
     return at_least(most, splat(bound_)) != 0;
   }
   void offer_piece(std::size_t first, const float* scores, std::uint32_t there) noexcept {
+    vec_int lane{};
+    for (std::size_t j = 0; j < vec_width; ++j) lane[j] = static_cast<std::int32_t>(j);
     for (std::size_t i = 0; i < piece; i += vec_width) {
       const vec_int keys = score_keys(load(scores + i));
       const std::uint32_t chosen = at_least(keys, splat(bound_)) & there >> i;
-      if (chosen == 0) continue;
-      vec_int number{};
-      for (std::size_t j = 0; j < vec_width; ++j) number[j] = static_cast<std::int32_t>(first + i + j);
-      store_chosen(numbers_.data() + count_, number, chosen);
+      // A wide vector that has some is as likely as one that has none: a branch would often be guessed wrong.
+      if (vec_width < 16 && chosen == 0) continue;
+      store_chosen(numbers_.data() + count_, splat(static_cast<std::int32_t>(first + i)) + lane, chosen);
       count_ += store_chosen(keys_.data() + count_, keys, chosen);
     }
     if (count_ + 2 * piece > keys_.size()) shrink();
