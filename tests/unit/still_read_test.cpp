@@ -145,6 +145,19 @@ TEST(StillRead, GoesWithAfterStep) {
   EXPECT_EQ(blocks.error().argument(), "when");
 }
 
+// An encoding that needs the largest distance gets it from a pattern that has one, however long the stream is.
+TEST(StillRead, TellsTheOldestThatIsNeeded) {
+  using kvkeep::log_sparse;
+  using kvkeep::still_read;
+  EXPECT_EQ((still_read<log_sparse>{log_sparse{2, 8}}.oldest()), 8);
+  EXPECT_EQ((still_read<log_sparse>{log_sparse{2, 8}, 5}.oldest()), 5);
+  EXPECT_EQ((still_read<log_sparse>{log_sparse{2, 0}, 100, kvkeep::endless::kept}.oldest()), 100);
+  const kvkeep::rope scaled{.scaling = kvkeep::dynamic_ntk_scaling{.factor = 2.0, .original_max_position = 4.0}};
+  const kvkeep::model_shape shape{1, 2, 1, 8};
+  EXPECT_TRUE(
+      kvkeep::try_make_cache(shape, kvkeep::log_sparse_attention{.window = 2, .restart = 8}, {.positions = scaled}));
+}
+
 TEST(StillRead, RefusesAStreamThatIsTooLong) {
   auto cache = kvkeep::make_cache({2, 2, 2, 8}, kvkeep::sparse_fixed{.block = 4, .columns = 1, .max_tokens = 20},
                                   {.max_step = 16, .first_position = 5});

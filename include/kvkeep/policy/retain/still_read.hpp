@@ -13,6 +13,8 @@
 // and optionally
 //   pattern_need needs() const;                           // believed; default: growing, which is looked for as above
 //   std::size_t most_needed(std::size_t tokens) const;    // kept at once in such a stream, at most; default: tokens
+//   std::optional<position> oldest() const;               // the largest age + 1 of what is needed, in all variants; for
+//                                                         // encodings that ask for the largest distance
 //   kvkeep::scope scope() const;                          // where variants differ; default: by kv head
 //   static constexpr std::string_view everything_because; // why nobody can leave, for the error
 // With variants, the functions that take a key or tokens have the variant before them, and needs(variant).
@@ -185,8 +187,13 @@ struct still_read {
     }
   }
   [[nodiscard]] constexpr std::optional<position> oldest() const {
-    if (longest() == 0) return std::nullopt;
-    return static_cast<position>(longest());
+    std::optional<position> most;
+    if (longest() > 0) most = static_cast<position>(longest());
+    if constexpr (requires { pattern.oldest(); }) {
+      const std::optional<position> own = pattern.oldest();
+      if (own && (!most || *own < *most)) most = own;
+    }
+    return most;
   }
   [[nodiscard]] result<void> check() const {
     if (auto ok = detail::check_of(pattern); !ok) return ok;

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <optional>
 #include <string_view>
 
 #include "kvkeep/policy/select/pattern_parts.hpp"
@@ -61,6 +62,12 @@ struct log_sparse {
   /// Tokens that are needed at once in a stream of so many, at most.
   [[nodiscard]] constexpr std::size_t most_needed(std::size_t tokens) const noexcept {
     return needs() == pattern_need::everything ? tokens : (std::min)(restart, tokens);
+  }
+
+  /// The largest age + 1 of what is needed, if there is one.
+  [[nodiscard]] constexpr std::optional<position> oldest() const noexcept {
+    if (needs() == pattern_need::everything) return std::nullopt;
+    return static_cast<position>(restart);
   }
 
   [[nodiscard]] result<void> check() const {
