@@ -97,6 +97,7 @@ TEST(Conformance, GroupedQueriesEqualRepeatedKeys) {
   both(kvkeep::streaming_llm{.sinks = 2, .window = 9});
   both(kvkeep::lm_infinite{.sinks = 2, .window = 9});
   both(kvkeep::inf_llm{.sinks = 2, .window = 9, .block_size = 4, .count = 2, .representatives = 2, .max_tokens = 100});
+  both(kvkeep::unlimiformer{.sinks = 2, .window = 9, .count = 5, .max_tokens = 100});
   both(kvkeep::policy{kvkeep::keep_all{100}, kvkeep::read_all{}, kvkeep::clamped_distance{7}, kvkeep::each_token{}});
 }
 

@@ -671,6 +671,9 @@ TEST(HiddenStateStore, RefusesBadSizesByName) {
                  "2147483647");
   expect_refused(made({.d_model = 16, .max_tokens = 9, .rotary = kvkeep::rope{.rotary_dim = 9}}), "rotary_dim", "9");
   expect_refused(made({.d_model = 16, .max_tokens = 9, .rotary = kvkeep::rope{.theta = -1.0}}), "theta", "-1");
+  expect_refused(
+      made({.d_model = 16, .max_tokens = 9, .rotary = kvkeep::rope{.layout = static_cast<kvkeep::rope_layout>(9)}}),
+      "layout", "layout = 9; allowed: half_split or interleaved");
   expect_refused(made({.d_model = 16, .max_tokens = 9, .rotary = kvkeep::rope{.applied = true}}), "rotary.applied",
                  "before RoPE", kvkeep::errc::unsupported);
   const kvkeep::model_shape wrong{1, 4, 3, 8};
@@ -901,6 +904,8 @@ TEST(EncodingWindows, RefuseBadNumbersByName) {
     expect_refused(kvkeep::try_make_encoding_windows(9, {.window = 8, .overlap = overlap}), "overlap",
                    "0 <= overlap < 1: windows of stride 0");
   }
+  expect_refused(kvkeep::try_make_encoding_windows(9, {.window = 8, .keeps = static_cast<kvkeep::kept_part>(7)}),
+                 "keeps", "keeps = 7; allowed: middle or newest");
   expect_refused(kvkeep::try_make_encoding_windows((std::size_t{1} << 62) + 1, {.window = 8}), "tokens",
                  "allowed: 0 .. ");
 }

@@ -94,6 +94,7 @@ const std::vector<kvkeep::position_encoding> encodings{kvkeep::rope{.theta = 100
 TEST(NearestKeysInACache, WorkersChangeNothing) {
   for (const unlimiformer& policy : policies) {
     for (const auto& encoding : encodings) {
+      if (policy.ceiling && std::holds_alternative<kvkeep::no_positions>(encoding)) continue;
       kvkeep::thread_executor threads(3);
       auto alone = kvkeep::make_cache(shape, policy, {.positions = encoding});
       auto shared = kvkeep::make_cache(shape, policy, {.positions = encoding, .workers = 3});
@@ -120,6 +121,7 @@ TEST(NearestKeysInACache, AStreamMayBeginAnywhere) {
   constexpr position elsewhere = 1000;
   for (const unlimiformer& policy : policies) {
     for (const auto& encoding : encodings) {
+      if (policy.ceiling && std::holds_alternative<kvkeep::no_positions>(encoding)) continue;
       auto here = kvkeep::make_cache(shape, policy, {.positions = encoding});
       auto there = kvkeep::make_cache(shape, policy, {.positions = encoding, .first_position = elsewhere});
       for (const std::size_t n : {30U, 1U, 17U, 1U, 40U}) {
@@ -148,6 +150,7 @@ TEST(NearestKeysInACache, AStreamMayBeginAnywhere) {
 TEST(NearestKeysInACache, AStepAllocatesNothing) {
   for (const unlimiformer& policy : policies) {
     for (const auto& encoding : encodings) {
+      if (policy.ceiling && std::holds_alternative<kvkeep::no_positions>(encoding)) continue;
       auto cache = kvkeep::make_cache(shape, policy, {.positions = encoding});
       layer_rows rows = rows_of(shape, 0, 0, 20);
       const auto step_of = [&](std::size_t n) {

@@ -322,6 +322,12 @@ TEST(NearestKeys, RefuseWhatCannotBe) {
             std::string::npos);
   EXPECT_NE(fault({.count = 1, .chooses = chosen_by::layer, .max_tokens = 60}).find("chooses"), std::string::npos);
 
+  const auto nowhere = kvkeep::try_make_cache(shape, unlimiformer{.count = 2, .ceiling = 9, .max_tokens = 60},
+                                              {.positions = kvkeep::no_positions{}});
+  ASSERT_FALSE(nowhere);
+  EXPECT_EQ(nowhere.error().message(),
+            "kvkeep: ceiling = 9; allowed: none with no_positions: nothing depends on a distance");
+
   const kvkeep::nearest_keys rule{.count = 2, .max_tokens = 60};
   EXPECT_TRUE(rule.check());
   EXPECT_NE(kvkeep::nearest_keys({.count = 0, .max_tokens = 60}).check().error().message().find("count = 0"),

@@ -49,7 +49,8 @@ TEST(Spec, ParsesAndPrints) {
   EXPECT_EQ(spec_of("log_sparse:window=6,restart=64,restarts=repeated", {.max_tokens = 500}),
             "log_sparse:window=6,restart=64,restarts=repeated,distance=stream,max_tokens=500");
   EXPECT_EQ(spec_of("unlimiformer:chooses=kv_head,window=64", {.max_tokens = 500}),
-            "unlimiformer:sinks=0,window=64,count=window,at=window,first_layer=0,last_layer=1000,chooses=kv_head,"
+            "unlimiformer:sinks=0,window=64,count=window,at=window,ceiling=none,first_layer=0,last_layer=1000,chooses="
+            "kv_head,"
             "max_tokens=500");
   for (const auto& spec : kvkeep::policy_specs()) {
     const std::string whole = spec_of(spec.name, {.max_tokens = 9});

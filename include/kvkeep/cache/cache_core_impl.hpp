@@ -17,6 +17,11 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check(const model_shape& 
                                                              const cache_options& options) {
   if constexpr (retrieves) {
     if (auto ok = rules.select.layers.check(shape.layers); !ok) return ok;
+    if constexpr (requires { rules.select.ceiling; }) {
+      if (rules.select.ceiling && std::holds_alternative<no_positions>(options.positions)) {
+        return bad_argument("ceiling", *rules.select.ceiling, "none with no_positions: nothing depends on a distance");
+      }
+    }
   }
   if (auto ok = KeyCodec::check(shape.head_dim); !ok) return ok;
   if (auto ok = ValueCodec::check(shape.head_dim); !ok) return ok;

@@ -7,7 +7,8 @@
 //   plan.commit();                                     // now
 //   for (auto m : plan.last(unit).moves) copy_row(m.from, m.to);
 //
-// For engines that own their memory; `cache` drives the same type. Cost: begin and commit O(n * held) per unit, a view
+// For engines that own their memory; `cache` drives the same type. What a policy retrieves by attention (inf_llm, unlimiformer,
+// lm_infinite::middle) is the cache's affair: a planner of theirs plans what stays at hand, and its views list nothing that was retrieved. Cost: begin and commit O(n * held) per unit, a view
 // O(held), and a sort of its spans where they have several angles. One thread at a time. No allocation after construction.
 #ifndef KVKEEP_CACHE_PLANNER_HPP
 #define KVKEEP_CACHE_PLANNER_HPP

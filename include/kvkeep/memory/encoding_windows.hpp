@@ -82,7 +82,7 @@ class encoding_windows {
 };
 
 /// The windows of an input of `tokens` tokens, 0 .. 2^62; of 0 tokens there are none, of up to `window` one. Errors: tokens,
-/// window, overlap out of range.
+/// window, overlap, keeps out of range.
 [[nodiscard]] inline result<encoding_windows> try_make_encoding_windows(std::size_t tokens,
                                                                         const encoding_window_options& options) {
   constexpr std::size_t most = std::size_t{1} << 62;
@@ -92,6 +92,9 @@ class encoding_windows {
   }
   if (!(options.overlap >= 0.0 && options.overlap < 1.0)) {
     return detail::bad_argument("overlap", options.overlap, "0 <= overlap < 1: windows of stride 0 reach no end");
+  }
+  if (options.keeps != kept_part::middle && options.keeps != kept_part::newest) {
+    return detail::bad_argument("keeps", static_cast<int>(options.keeps), "middle or newest");
   }
   return encoding_windows(tokens, options);
 }

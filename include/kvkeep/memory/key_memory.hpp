@@ -156,12 +156,11 @@ class key_memory {
     std::size_t taken = 0;
     for (std::size_t t = first; t < first + count; ++t) {
       if (kind::last_alone(rule_) && t != last_) continue;
-      // Dropped in this step: still in slots of the cache.
-      const std::size_t begin = tokens.find(first_position + static_cast<position>(sinks_ + filed_));
+      // Dropped in this step, but still in slots of the cache: all between the sinks and the newest that are held.
+      const std::size_t begin = tokens.find(first_position + static_cast<position>(sinks_));
       const std::size_t seen = first_ + t + 1;
-      const std::size_t end =
-          seen <= window_ ? begin
-                          : std::max(begin, tokens.find(first_position + static_cast<position>(seen - window_)));
+      const std::size_t come = tokens.find(first_position + static_cast<position>(seen));
+      const std::size_t end = come > begin + window_ ? come - window_ : begin;
       std::fill_n(chosen_count_.begin() + static_cast<std::ptrdiff_t>(layer_ * choosers()), choosers(), 0U);
       const std::size_t wanted = (std::min)(rule_.count, live_ + (end - begin));
       if (wanted == 0 || (kind::all_or_none && wanted < rule_.count)) continue;
@@ -197,6 +196,7 @@ class key_memory {
     copy(from, filed_slot(number));
     const std::size_t row = number - sinks_;
     filed_rows_[row / block_tokens] |= static_cast<std::uint16_t>(1U << row % block_tokens);
+    filed_ = (std::max)(filed_, row + 1);
     ++live_;
   }
   /// Adds a filed token to the indexes: read(place, slot) gives its raw key [head_dim] in the lane of a layer and kv head, counted
@@ -206,10 +206,7 @@ class key_memory {
     if (number < sinks_) return;
     indexes_.add(number - sinks_, [&](std::size_t place) { return read(place, filed_slot(number)); });
   }
-  void set_filed_after(std::size_t first, std::size_t n) noexcept {
-    const std::size_t tokens = first + n;
-    filed_ = tokens > sinks_ + window_ ? tokens - sinks_ - window_ : 0;
-  }
+  static void set_filed_after(std::size_t, std::size_t) noexcept {}
   void erase(std::size_t first, std::size_t last) {
     for (std::size_t number = std::max(first, sinks_); number < std::min(last, sinks_ + filed_); ++number) {
       std::uint16_t& rows = filed_rows_[(number - sinks_) / block_tokens];
@@ -322,9 +319,9 @@ class key_memory {
     // Filed rows ascend, behind all of the cache's own slots: spans are made in their order.
     std::size_t count = 0;
     const auto angle = static_cast<position>(ceiling.value_or(rule_.at));
-    const auto filed = std::lower_bound(chosen.begin(), nearer, static_cast<std::uint32_t>(rows));
-    for (auto it = filed; it != nearer; ++it) add_slot(slot_of(*it), angle, out, count);
-    for (auto it = chosen.begin(); it != filed; ++it) add_slot(slot_of(*it), angle, out, count);
+    const auto filed_end = std::lower_bound(chosen.begin(), nearer, static_cast<std::uint32_t>(rows));
+    for (auto it = filed_end; it != nearer; ++it) add_slot(slot_of(*it), angle, out, count);
+    for (auto it = chosen.begin(); it != filed_end; ++it) add_slot(slot_of(*it), angle, out, count);
     for (auto it = nearer; it != chosen.end(); ++it) {
       const std::size_t s = slot_of(*it);
       out[count++] = {static_cast<position>(query - number_of(*it)), static_cast<std::uint32_t>(s / block_tokens),
@@ -358,7 +355,7 @@ class key_memory {
   model_shape shape_;
   std::size_t searches_ = 1;  // of a kv head
   std::size_t blocks_ = 0;    // of the cache's own slots
-  std::size_t filed_ = 0;     // tokens behind the sinks that were dropped, erased ones too
+  std::size_t filed_ = 0;     // rows up to the newest that was filed
   std::size_t live_ = 0;      // of them, those that are there
   std::size_t layer_ = 0;
   std::size_t first_ = 0;  // stream number of the step's first token

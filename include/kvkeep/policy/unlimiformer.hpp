@@ -21,7 +21,7 @@
 KVKEEP_NAMESPACE_BEGIN
 
 /// Query i reads j with i - j < window at distance i - j, the sinks beyond at distance `at`, and so the `count` keys of the rest
-/// with the largest scores at distance `at`. window + count should be about what the model was trained for. All tokens are kept.
+/// with the largest scores at distance `at`. With a `ceiling` those are read at their distances; sinks stay at `at`. window + count should be about what the model was trained for. All tokens are kept.
 struct unlimiformer {
   std::size_t sinks = 0;               ///< first tokens, always read; published: none
   std::size_t window = 1024;           ///< newest tokens, the query included, >= 1
@@ -47,7 +47,7 @@ struct unlimiformer {
         derived_token_parameter<self>{"count", &self::count, 1, "window", "keys of the rest that a head reads"},
         derived_token_parameter<self>{"at", &self::at, 0, "window", "their distance"},
         derived_token_parameter<self>{
-            "ceiling", &self::ceiling, 0, "all at `at`",
+            "ceiling", &self::ceiling, 0, "none",
             "their distance in the stream, no farther than this; `at` is where they are searched for"},
         token_parameter<self>{"first_layer", &self::first_layer, 0, "layers below read none"},
         token_parameter<self>{"last_layer", &self::last_layer, 1, "nor do layers from here on"},

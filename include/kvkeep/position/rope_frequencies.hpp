@@ -137,7 +137,7 @@ struct apply_scaling {
 }  // namespace detail
 
 /// The frequencies of `r` for rows of head_dim floats. `length` (tokens) serves the scalings that depend on it where
-/// r.length is 0. Errors: theta, rotary_dim (odd or above head_dim) or a scaling's parameter out of range.
+/// r.length is 0. Errors: theta, rotary_dim (odd or above head_dim), layout or a scaling's parameter out of range.
 /// Allocates; meant for construction.
 [[nodiscard]] inline result<rope_frequencies> try_rope_frequencies(const rope& r, std::size_t head_dim,
                                                                    std::size_t length) {
@@ -145,6 +145,9 @@ struct apply_scaling {
   if (auto ok = detail::check_positive("theta", r.theta); !ok) return ok.error();
   if (dim % 2 != 0 || dim > head_dim || dim == 0) {
     return detail::bad_argument("rotary_dim", dim, fmt::format("even, 2 .. head_dim = {}", head_dim));
+  }
+  if (r.layout != rope_layout::half_split && r.layout != rope_layout::interleaved) {
+    return detail::bad_argument("layout", static_cast<int>(r.layout), "half_split or interleaved");
   }
   rope_frequencies out;
   out.inverse.resize(dim / 2);
