@@ -67,7 +67,9 @@ class hidden_state_store {
   [[nodiscard]] std::size_t held() const noexcept { return held_before(size_); }
   /// Whether a token can be read: appended, and not erased.
   [[nodiscard]] bool holds(std::size_t token) const noexcept {
-    return token < size_ && (held_[token / piece] >> token % piece & 1U) != 0;
+    if (token >= size_) return false;
+    const unsigned some = held_[token / piece];
+    return (some >> token % piece & 1U) != 0;
   }
   /// The vector of a token below size(), [d_model]. Valid until the store is changed.
   [[nodiscard]] std::span<const float> vector(std::size_t token) const noexcept {
