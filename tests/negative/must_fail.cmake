@@ -1,4 +1,4 @@
-# cmake -DCOMPILER=<c++> -DFLAGS=<response file> -DSOURCE=<case.cpp> -P must_fail.cmake
+# cmake -DCOMPILER=<c++> -DFLAGS=<response file> -DINCLUDED=<header> -DSOURCE=<case.cpp> -P must_fail.cmake
 
 cmake_minimum_required(VERSION 3.25)
 
@@ -19,14 +19,16 @@ if(sentence STREQUAL "")
   message(FATAL_ERROR "No line `// expect: <sentence>` among the first ten of\n  ${SOURCE}")
 endif()
 
-execute_process(COMMAND "${COMPILER}" "@${FLAGS}" ${flags} -DKVKEEP_GOOD "${SOURCE}" RESULT_VARIABLE status
+set(compile "${COMPILER}" "@${FLAGS}" ${flags} -fsyntax-only -include "${INCLUDED}")
+
+execute_process(COMMAND ${compile} -DKVKEEP_GOOD "${SOURCE}" RESULT_VARIABLE status
                 OUTPUT_VARIABLE output ERROR_VARIABLE output)
 if(NOT status EQUAL 0)
   message(NOTICE "${output}")
   message(FATAL_ERROR "With KVKEEP_GOOD it does not compile:\n  ${SOURCE}")
 endif()
 
-execute_process(COMMAND "${COMPILER}" "@${FLAGS}" ${flags} "${SOURCE}" RESULT_VARIABLE status
+execute_process(COMMAND ${compile} "${SOURCE}" RESULT_VARIABLE status
                 OUTPUT_VARIABLE output ERROR_VARIABLE output)
 if(status EQUAL 0)
   message(FATAL_ERROR "Without KVKEEP_GOOD it compiles:\n  ${SOURCE}")
