@@ -145,6 +145,7 @@ void run_history(const std::string& name, const Policy& policy, const words& mea
     ASSERT_EQ(cache.next_position(), model.next());
     ASSERT_EQ(cache.held(), model.held());
     ASSERT_EQ(plain.held(), model.held());
+    ASSERT_LE(cache.held_count(), cache.capacity());
     ASSERT_LE(cache.block_count(), (model.held().size() + 15) / 16 + 1);
     if (random.chance(0.2)) {
       for (std::size_t layer = 0; layer < shape.layers; ++layer) {
@@ -187,6 +188,20 @@ TYPED_TEST(History, EqualsTheSlowModelAndThePlainFeed) {
         if (testing::Test::HasFatalFailure()) return;
       }
     });
+  }
+}
+
+TEST(HistoryByBlocks, EqualsTheSlowModel) {
+  std::uint64_t seed = 4000;
+  for (const position first : {0, 12345}) {
+    for_each_policy_by_blocks(
+        first, [&](const std::string& name, const auto& policy, const words& meaning, std::size_t reserved) {
+          for (int repeat = 0; repeat < 6; ++repeat) {
+            run_history<stored_as<kvkeep::f32, kvkeep::f32>>(name, policy, meaning, reserved, {1, 4, 2, 8},
+                                                             kvkeep::rope{.theta = 100.0}, first, seed++);
+            if (testing::Test::HasFatalFailure()) return;
+          }
+        });
   }
 }
 

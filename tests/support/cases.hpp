@@ -270,6 +270,26 @@ void for_each_policy(position first, const F& f) {
   }
 }
 
+/// The same where queries of a step share decisions.
+template <class F>
+void for_each_policy_by_blocks(position first, const F& f) {
+  using namespace kvkeep;
+  for (const std::size_t together : {std::size_t{1}, std::size_t{5}, std::size_t{16}}) {
+    const std::string name = ", by blocks of " + std::to_string(together);
+    words w = sinks_and_window(first, 0, 16);
+    w.distance = [](position q, position k, position) { return q - k; };
+    w.together = together;
+    f("sliding_window" + name, policy{recent{16}, read_all{}, true_distance{}, each_block{together}}, w,
+      std::size_t{16});
+    w = sinks_window_and(first, 2, 9, 5,
+                         [=](const positions& rest, std::size_t count) { return sample_of(rest, count, first, 3); });
+    w.together = together;
+    f("random" + name,
+      policy{keep{sinks{2}, recent{9}, sampled{5, 3}}, read_all{}, cache_distance{}, each_block{together}}, w,
+      std::size_t{14});
+  }
+}
+
 /// The same for few of them, one of each form in which keys are stored: rotated; rotated but for the first, raw ones;
 /// rotated and raw; raw, with any ranks.
 template <class F>

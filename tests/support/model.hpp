@@ -33,6 +33,8 @@ struct memory {
 /// A policy in words.
 struct words {
   enum class act { each_token, before_step, after_step } when = act::each_token;
+  /// each_token: so many tokens of a step, from its first on, see what the first of them saw and those that came since.
+  std::size_t together = 1;
   /// What is kept of a list of positions when the window gives `less` of its share.
   std::function<positions(const positions& list, std::size_t less)> keep;
   /// Whether the query at `query` reads the key at `key`, of those that are kept for it; none: it does.
@@ -95,7 +97,7 @@ class stream_model {
       reading.push_back(at);
       if (policy_.when == words::act::each_token) {
         seen(at);
-        reading = policy_.keep(reading, 0);
+        if (t % policy_.together == 0) reading = policy_.keep(reading, 0);
       }
       for (std::size_t layer = 0; layer < shape_.layers; ++layer) attend(layer, at, reading, salt, outputs[layer]);
       if (t < count && policy_.when == words::act::each_token) after = reading;

@@ -704,23 +704,21 @@ TEST(InfLlm, RefusesWhatCannotBe) {
   EXPECT_EQ(with(&inf_llm::max_tokens, 0), "kvkeep: max_tokens = 0; allowed: 1 .. 2147483647");
   EXPECT_EQ(with(&inf_llm::first_layer, 1), "kvkeep: first_layer = 1; allowed: 0 .. 0, the last layer");
   EXPECT_EQ(with(&inf_llm::last_layer, 0), "kvkeep: last_layer = 0; allowed: 1 .. 2147483647");
-  const auto mixed = [&](std::size_t sinks, std::size_t window, std::size_t together, auto when) {
-    return fault(kvkeep::policy{kvkeep::keep{kvkeep::sinks{sinks}, kvkeep::unfiled{{2, 8, 4}, together}},
+  const auto mixed = [&](std::size_t sinks, std::size_t window, auto when) {
+    return fault(kvkeep::policy{kvkeep::keep{kvkeep::sinks{sinks}, kvkeep::unfiled{{2, 8, 4}}},
                                 kvkeep::retrieve_blocks<kvkeep::lookup::execution_block>{
                                     .count = 2, .representatives = 2, .max_tokens = 60, .looks_up = {.size = 4}},
                                 kvkeep::beyond{window, 7}, when});
   };
-  EXPECT_EQ(mixed(2, 8, 4, kvkeep::each_block{4}), "none");
-  EXPECT_EQ(mixed(3, 8, 4, kvkeep::each_block{4}), "kvkeep: sinks.count = 3; allowed: unfiled.geometry.sinks = 2");
-  EXPECT_EQ(mixed(2, 9, 4, kvkeep::each_block{4}), "kvkeep: beyond.window = 9; allowed: unfiled.geometry.window = 8");
-  EXPECT_EQ(mixed(2, 8, 3, kvkeep::each_block{4}),
-            "kvkeep: unfiled.together = 3; allowed: queries that look up together = 4");
-  EXPECT_EQ(mixed(2, 8, 4, kvkeep::each_block{5}), "kvkeep: when.size = 5; allowed: queries that look up together = 4");
-  EXPECT_EQ(mixed(2, 8, 4, kvkeep::after_step{}),
+  EXPECT_EQ(mixed(2, 8, kvkeep::each_block{4}), "none");
+  EXPECT_EQ(mixed(3, 8, kvkeep::each_block{4}), "kvkeep: sinks.count = 3; allowed: unfiled.geometry.sinks = 2");
+  EXPECT_EQ(mixed(2, 9, kvkeep::each_block{4}), "kvkeep: beyond.window = 9; allowed: unfiled.geometry.window = 8");
+  EXPECT_EQ(mixed(2, 8, kvkeep::each_block{5}), "kvkeep: when.size = 5; allowed: queries that look up together = 4");
+  EXPECT_EQ(mixed(2, 8, kvkeep::after_step{}),
             "kvkeep: retrieve_blocks goes with each_token or each_block, not with before_step or after_step");
   const auto by_hand = [&](std::size_t representatives, std::size_t candidates, std::size_t size) {
     return fault(
-        kvkeep::policy{kvkeep::keep{kvkeep::sinks{2}, kvkeep::unfiled{{2, 8, 4}, size}},
+        kvkeep::policy{kvkeep::keep{kvkeep::sinks{2}, kvkeep::unfiled{{2, 8, 4}}},
                        kvkeep::retrieve_blocks<kvkeep::lookup::execution_block>{.count = 2,
                                                                                 .representatives = representatives,
                                                                                 .max_tokens = 60,

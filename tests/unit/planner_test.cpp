@@ -288,6 +288,49 @@ TEST(Equivalences, BetweenTheSystems) {
   }
 }
 
+/// each_token by another name, as a user may write it.
+struct by_two {
+  std::size_t together = 2;
+  kvkeep::schedule::act when = kvkeep::schedule::act::each_token;
+  static constexpr bool chunk_invariant = false;
+  [[nodiscard]] kvkeep::schedule schedule() const { return {.when = when, .together = together}; }
+};
+
+TEST(Planner, QueriesThatShareADecisionSeeWhatCameSince) {
+  const auto made = [](std::size_t max_step, auto when) {
+    return kvkeep::make_planner(shape,
+                                kvkeep::policy{kvkeep::recent{9}, kvkeep::read_all{}, kvkeep::true_distance{}, when},
+                                {.max_step = max_step});
+  };
+  auto plan = made(20, kvkeep::each_block{5});
+  EXPECT_EQ(plan.capacity(), 13U);
+  EXPECT_EQ(plan.largest_distance(), 12);
+  plan.begin(20);
+  EXPECT_EQ(read_by(plan, 8).keys, range(0, 8));
+  EXPECT_EQ(read_by(plan, 14).keys, range(2, 14)) << "10 decided, and kept 2 .. 10";
+  EXPECT_EQ(read_by(plan, 15).keys, range(7, 15));
+  plan.commit();
+  EXPECT_EQ(plan.held(), range(7, 19));
+  EXPECT_EQ(plan.next_held(), range(12, 19));
+  plan.begin(20);
+  EXPECT_EQ(read_by(plan, 0).keys, range(12, 20)) << "blocks are counted from a step's begin";
+  plan.commit();
+
+  EXPECT_EQ(made(3, kvkeep::each_block{5}).capacity(), 11U) << "no step has more than three tokens";
+  EXPECT_EQ(made(1, kvkeep::each_block{5}).capacity(), 9U);
+  EXPECT_EQ(made(1, kvkeep::each_block{5}).largest_distance(), 8);
+  EXPECT_EQ(made(20, by_two{}).capacity(), 10U);
+  const auto fault = [](const by_two& when) {
+    const auto tried = kvkeep::try_make_planner(
+        shape, kvkeep::policy{kvkeep::recent{9}, kvkeep::read_all{}, kvkeep::true_distance{}, when});
+    return tried ? std::string("none") : tried.error().message();
+  };
+  EXPECT_EQ(fault({.together = 0}), "kvkeep: when.together = 0; allowed: >= 1");
+  EXPECT_EQ(fault({.together = 2, .when = kvkeep::schedule::act::after_step}),
+            "kvkeep: when.together = 2; allowed: 1 where not each_token decides");
+  EXPECT_EQ(fault({.together = 1, .when = kvkeep::schedule::act::after_step}), "none");
+}
+
 TEST(Planner, ReserveTakesFromTheShareWrittenLast) {
   const auto policy = kvkeep::policy{kvkeep::keep{kvkeep::sinks{2}, kvkeep::recent{4}, kvkeep::recent{3}},
                                      kvkeep::read_all{}, kvkeep::cache_distance{}, kvkeep::each_token{}};

@@ -241,6 +241,11 @@ class planner {
   }
   [[nodiscard]] typename keep_type::shares shares(std::size_t unit) const { return keep_.full_shares(place_of(unit)); }
   [[nodiscard]] std::size_t held_at_most(std::size_t unit) const;
+  /// Tokens of a step that a query may see beyond those that a decision kept.
+  [[nodiscard]] std::size_t since_decision() const noexcept {
+    if (schedule_.when != schedule::act::each_token) return options_.max_step;
+    return (std::min)(schedule_.together, options_.max_step) - 1;
+  }
   [[nodiscard]] std::size_t in_step(std::size_t unit) const { return held_at_most(unit) + options_.max_step; }
 
   /// Marks in keep_ what a unit keeps of its first `tokens` tokens under `all`; returns how many go.

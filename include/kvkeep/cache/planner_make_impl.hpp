@@ -33,10 +33,8 @@ planner<Policy>::planner(const model_shape& shape, const Policy& policy, const p
   longest_ = (std::min)(keep_.longest(), detail::longest_of(rules_.select));
   keep_.describe(kept_);
   kept_.few_runs = kept_.few_runs && std::is_same_v<select_type, read_all>;
-  if (schedule_.when != schedule::act::each_token) {
-    if (kept_.rest) *kept_.rest += static_cast<position>(options.max_step);
-    if (kept_.oldest) *kept_.oldest += static_cast<position>(options.max_step);
-  }
+  if (kept_.rest) *kept_.rest += static_cast<position>(since_decision());
+  if (kept_.oldest) *kept_.oldest += static_cast<position>(since_decision());
   for (std::size_t u = 0; u < units_; ++u) {
     kept_.capacity = (std::max)(kept_.capacity, held_at_most(u));
     kept_.in_step = (std::max)(kept_.in_step, in_step(u));
@@ -83,7 +81,12 @@ result<void> planner<Policy>::check(const model_shape& shape, const Policy& poli
   if (auto ok = detail::check_of(rules.select); !ok) return ok;
   if (auto ok = detail::check_of(rules.distance); !ok) return ok;
   if (auto ok = detail::check_of(rules.when); !ok) return ok;
-  if (auto ok = keep.check_with(shape, rules.when.schedule()); !ok) return ok;
+  const schedule acts = rules.when.schedule();
+  if (acts.together < 1 || (acts.together > 1 && acts.when != schedule::act::each_token)) {
+    return detail::bad_argument("when.together", acts.together,
+                                acts.when == schedule::act::each_token ? ">= 1" : "1 where not each_token decides");
+  }
+  if (auto ok = keep.check_with(shape, acts); !ok) return ok;
   if (auto ok = detail::check_shape_of(rules.select, shape); !ok) return ok;
   if (auto ok = detail::check_variants_of(rules.select, shape); !ok) return ok;
   if constexpr (detail::unit_select<select_type>) {

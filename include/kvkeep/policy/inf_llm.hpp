@@ -141,7 +141,7 @@ struct inf_llm::published {
   }
   [[nodiscard]] constexpr auto rules() const {
     using select = retrieve_blocks<lookup::execution_block>;
-    return policy{keep{kvkeep::sinks{n_init}, unfiled{{n_init, n_local, block_size}, exc_block_size}},
+    return policy{keep{kvkeep::sinks{n_init}, unfiled{{n_init, n_local, block_size}}},
                   select{topk,
                          repr_topk,
                          max_tokens,

@@ -25,16 +25,14 @@ struct unit_geometry {
 };
 
 /// Keeps what is in no memory unit yet, sinks apart: between `window` and window + unit - 1 tokens. A query finds the units
-/// filed that were complete before it came; with together > 1, before the first of the `together` queries that share a
-/// decision came.
+/// filed that were complete before it came; with each_block, before the first of the queries that share a decision came.
 struct unfiled {
   unit_geometry geometry{};
-  std::size_t together = 1;  ///< queries, >= 1; must be that of the policy's `when`
 
   static constexpr bool pays = false;
   static constexpr bool leaves_runs = true;
   using state = position;  // tokens of the stream so far, the one being processed included
-  [[nodiscard]] constexpr std::size_t share() const noexcept { return geometry.window + geometry.unit + together - 1; }
+  [[nodiscard]] constexpr std::size_t share() const noexcept { return geometry.window + geometry.unit; }
   [[nodiscard]] constexpr state advance(state, const held_token& t) const noexcept { return t.number + 1; }
   [[nodiscard]] constexpr bool claims(const held_token& t, state tokens) const noexcept {
     const std::size_t before = tokens > 0 ? static_cast<std::size_t>(tokens - 1) : 0;
@@ -44,8 +42,7 @@ struct unfiled {
   [[nodiscard]] result<void> check() const {
     if (auto ok = detail::check_tokens("sinks", geometry.sinks, 0); !ok) return ok;
     if (auto ok = detail::check_tokens("window", geometry.window, 1); !ok) return ok;
-    if (auto ok = detail::check_tokens("unit", geometry.unit, 1); !ok) return ok;
-    return detail::check_tokens("together", together, 1);
+    return detail::check_tokens("unit", geometry.unit, 1);
   }
 };
 

@@ -133,7 +133,6 @@ struct retrieve_blocks {
     }
     std::size_t together = 1;
     if constexpr (!std::same_as<Lookup, lookup::every>) together = rules.select.looks_up.size;
-    if (auto ok = same("unfiled.together", rest.together, "queries that look up together", together); !ok) return ok;
     const schedule acts = rules.when.schedule();
     if (acts.when != schedule::act::each_token) {
       return detail::make_error(
