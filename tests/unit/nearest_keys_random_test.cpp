@@ -65,7 +65,6 @@ setup random_setup(dice& random) {
   s.options.first_position = random.chance(0.5) ? 0 : static_cast<position>(random.between(1, 100000));
   s.options.key_parts = random.between(1, 4);
   s.options.workers = random.chance(0.3) ? 2 : 1;
-  if (random.chance(0.3)) s.options.max_shortened = 1;
   if (random.chance(0.4)) s.options.scale = 0.7F;
   if (random.chance(0.4)) s.options.softcap = 1.5F;
   for (std::size_t h = 0; random.chance(0.4) && h < s.shape.query_heads; ++h)

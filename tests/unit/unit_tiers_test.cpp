@@ -46,8 +46,9 @@ constexpr std::size_t filed_bytes = shape.layers * 2 * kvkeep::f32::key_block_by
 
 template <class Policy>
 auto make(const Policy& of, const unit_tiers& tiers, std::size_t max_step = 40) {
-  return kvkeep::make_cache(shape, of,
-                            {.positions = rotary, .max_step = max_step, .max_shortened = max_step, .tiers = tiers});
+  constexpr bool shortens = !std::is_same_v<Policy, inf_llm::published>;
+  return kvkeep::make_cache(
+      shape, of, {.positions = rotary, .max_step = max_step, .max_shortened = shortens ? max_step : 0, .tiers = tiers});
 }
 
 /// Runs two caches over the same random history and expects the same of them.

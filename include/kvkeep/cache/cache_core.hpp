@@ -319,9 +319,9 @@ class cache_core {
   }
   /// Distances whose angles are tabled: all that occur, but no more than tokens that can be read.
   [[nodiscard]] std::size_t near_distances() const {
-    const auto most = plan.largest_distance();
+    const std::size_t length = scaling_length();
     const std::size_t read = plan.kept().in_step;
-    return 1 + (most && *most < static_cast<position>(read) ? static_cast<std::size_t>(*most) : read);
+    return length == 0 ? read + 1 : (std::min)(length, read + 1);
   }
 
   using rules_type = typename planner_type::rules_type;
@@ -330,7 +330,7 @@ class cache_core {
   [[nodiscard]] result<void> check_encoding(const cache_options& options) const;
   [[nodiscard]] std::size_t scaling_length() const {
     const auto most = plan.largest_distance();
-    return most ? static_cast<std::size_t>(*most) + 1 : 0;
+    return most ? static_cast<std::size_t>((std::max)(*most, position{0})) + 1 : 0;
   }
   [[nodiscard]] result<slot> slot_of(std::size_t layer, std::size_t kv_head, position at) const {
     if (layer >= shape.layers) return bad_argument("layer", layer, fmt::format("0 .. {}", shape.layers - 1));

@@ -44,6 +44,12 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check(const model_shape& 
   if (options.max_shortened > options.max_step) {
     return bad_argument("max_shortened", options.max_shortened, fmt::format("0 .. max_step = {}", options.max_step));
   }
+  bool needs_queries = memory_type::decided_by_attention;
+  if constexpr (memory_type::decided_by_attention) needs_queries = unit_rules_of(rules).execution == 0;
+  if (options.max_shortened > 0 && !needs_queries) {
+    return bad_argument("max_shortened", options.max_shortened,
+                        "0: this policy needs no queries to shorten a step, or cannot");
+  }
   if (options.key_parts < 1 || options.key_parts > 1024)
     return bad_argument("key_parts", options.key_parts, "1 .. 1024");
   if (!options.sink_logits.empty() && options.sink_logits.size() != shape.query_heads) {
@@ -60,7 +66,16 @@ result<void> cache_core<Policy, KeyCodec, ValueCodec>::check(const model_shape& 
 
 template <class Policy, codec KeyCodec, codec ValueCodec>
 result<void> cache_core<Policy, KeyCodec, ValueCodec>::check_encoding(const cache_options& options) const {
+  const key_storage storage = plan.storage();
+  if (storage.raw_below < 0) return bad_argument("storage.raw_below", storage.raw_below, ">= 0");
+  if (storage.raw_from_age < 0 || (storage.scattered && storage.raw_from_age > 0)) {
+    return bad_argument("storage.raw_from_age", storage.raw_from_age,
+                        storage.scattered ? "0 where keys are scattered: all of them are raw" : ">= 0");
+  }
   if (const rope* const r = std::get_if<rope>(&options.positions)) {
+    if (r->length != 0 && !depends_on_length(r->scaling)) {
+      return bad_argument("rope.length", r->length, "0: this scaling does not depend on the length");
+    }
     const std::size_t length = r->length != 0 ? r->length : scaling_length();
     if (depends_on_length(r->scaling) && length == 0) {
       return bad_argument("rope.length", 0,

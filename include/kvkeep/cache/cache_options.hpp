@@ -27,7 +27,7 @@ struct cache_options {
           ///< outputs depend on it in their last bits, never on the number of workers
   std::size_t max_shortened =
       0;                    ///< tokens of a step begun with may_shorten, where attention decides what the policy does:
-                            ///< its queries are kept until commit, 0 .. max_step
+                            ///< its queries are kept until commit, 0 .. max_step; 0 where it does not
   unit_tiers tiers{};       ///< where memory units lie, of policies that retrieve them
   drop_listener on_drop{};  ///< told what was dropped and why
 };

@@ -34,6 +34,7 @@ class keep_set<std::tuple<Rules...>> {
   static constexpr bool any_rank = (ranks<Rules> || ...);
   static constexpr bool any_end_step = (has_end_step<Rules> || ...);
   static constexpr bool any_refuses = (refuses<Rules> || ...);
+  static constexpr bool any_claims = (has_claims<Rules> || ...);
   static constexpr bool any_makes_room = (makes_room<Rules> || ...);
   static constexpr bool runs = (leaves_runs<Rules> && ...);
   static constexpr kvkeep::scope finest = (std::max)({scope_of<Rules>()...});
@@ -274,8 +275,9 @@ class keep_set<std::tuple<Rules...>> {
       out.unbounded_first = (std::max)(out.unbounded_first, rule.unbounded_first());
     } else if constexpr (requires { rule.oldest(); }) {
       const std::optional<position> most = rule.oldest();
-      oldest += most.value_or(0);
-      unbounded = unbounded || !most;
+      const bool bounded = most && *most <= position_limit;
+      if (bounded) oldest += (std::max)(*most, position{0});
+      unbounded = unbounded || !bounded;
     } else {
       unbounded = true;
     }

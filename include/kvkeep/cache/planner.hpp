@@ -173,7 +173,7 @@ class planner {
   /// What the last commit, reserve, erase or clear did to a unit.
   [[nodiscard]] const unit_plan& last(std::size_t unit = 0) const noexcept { return plans_[unit].plan; }
   [[nodiscard]] const retention& kept() const noexcept { return kept_; }
-  /// The largest distance the policy can produce, if it has one.
+  /// The largest distance the policy can produce while nothing is erased, if it has one.
   [[nodiscard]] std::optional<position> largest_distance() const {
     std::optional<position> most = detail::largest_of(rules_.distance, kept_);
     if constexpr (requires { rules_.select.farthest(); }) {
@@ -243,6 +243,7 @@ class planner {
   [[nodiscard]] std::size_t held_at_most(std::size_t unit) const;
   /// Tokens of a step that a query may see beyond those that a decision kept.
   [[nodiscard]] std::size_t since_decision() const noexcept {
+    if (keep_type::any_refuses) return 0;  // there are no decisions
     if (schedule_.when != schedule::act::each_token) return options_.max_step;
     return (std::min)(schedule_.together, options_.max_step) - 1;
   }

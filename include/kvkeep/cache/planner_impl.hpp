@@ -12,7 +12,7 @@ template <class Policy>
 std::size_t planner<Policy>::held_at_most(std::size_t unit) const {
   const auto all = shares(unit);
   std::size_t capacity = keep_type::sum(all);
-  if (schedule_.when == schedule::act::each_token && !keep_type::any_refuses) capacity += since_decision();
+  if (schedule_.when == schedule::act::each_token) capacity += since_decision();
   if (schedule_.when == schedule::act::before_step && schedule_.too_large == schedule::overflow::grow) {
     return (std::max)(capacity, capacity - keep_type::payable(all) + options_.max_step);
   }

@@ -33,13 +33,17 @@ planner<Policy>::planner(const model_shape& shape, const Policy& policy, const p
   longest_ = (std::min)(keep_.longest(), detail::longest_of(rules_.select));
   keep_.describe(kept_);
   kept_.few_runs = kept_.few_runs && std::is_same_v<select_type, read_all>;
-  if (kept_.rest) *kept_.rest += static_cast<position>(since_decision());
-  if (kept_.oldest) *kept_.oldest += static_cast<position>(since_decision());
   for (std::size_t u = 0; u < units_; ++u) {
     kept_.capacity = (std::max)(kept_.capacity, held_at_most(u));
     kept_.in_step = (std::max)(kept_.in_step, in_step(u));
   }
-  kept_.read = schedule_.when == schedule::act::each_token ? kept_.capacity : kept_.in_step;
+  const bool within = keep_type::any_refuses || schedule_.when == schedule::act::each_token;
+  kept_.read = within ? kept_.capacity : kept_.in_step;
+  // before_step asks rules what they claim only when tokens have come for which there is no room.
+  const bool late = schedule_.when == schedule::act::before_step && keep_type::any_claims;
+  const auto since = static_cast<position>(since_decision() + (late ? kept_.capacity : 0));
+  if (kept_.rest) *kept_.rest += since;
+  if (kept_.oldest) *kept_.oldest += since;
   views_.set(kept_, options.first_position);
 }
 
@@ -85,6 +89,9 @@ result<void> planner<Policy>::check(const model_shape& shape, const Policy& poli
   if (acts.together < 1 || (acts.together > 1 && acts.when != schedule::act::each_token)) {
     return detail::bad_argument("when.together", acts.together,
                                 acts.when == schedule::act::each_token ? ">= 1" : "1 where not each_token decides");
+  }
+  if (acts.too_large == schedule::overflow::grow && acts.when != schedule::act::before_step) {
+    return detail::bad_argument("when.too_large", "grow", "refuse where not before_step decides");
   }
   if (auto ok = keep.check_with(shape, acts); !ok) return ok;
   if (auto ok = detail::check_shape_of(rules.select, shape); !ok) return ok;

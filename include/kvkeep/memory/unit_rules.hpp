@@ -2,6 +2,7 @@
 #ifndef KVKEEP_MEMORY_UNIT_RULES_HPP
 #define KVKEEP_MEMORY_UNIT_RULES_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <tuple>
 #include <type_traits>
@@ -16,7 +17,7 @@ KVKEEP_NAMESPACE_BEGIN
 /// What a policy's rules ask of a memory of units.
 struct unit_memory_rules {
   unit_geometry geometry{};
-  std::size_t count = 0;            ///< units that a query reads
+  std::size_t count = 0;            ///< units that a query reads, no more than there can be
   std::size_t representatives = 0;  ///< tokens
   std::size_t max_tokens = 0;       ///< of the stream
   chosen_by chooses = chosen_by::layer;
@@ -61,9 +62,9 @@ template <class Rules>
         (take(rule), ...);
       },
       rule_tuple<std::remove_cvref_t<decltype(rules.retain)>>::of(rules.retain));
-  out.count = rules.select.count;
   out.representatives = rules.select.representatives;
   out.max_tokens = rules.select.max_tokens;
+  out.count = (std::min)(rules.select.count, (std::max)(out.units(), std::size_t{1}));
   out.chooses = rules.select.chooses;
   out.by = rules.select.by;
   if constexpr (requires { rules.select.looks_up.queries; }) {

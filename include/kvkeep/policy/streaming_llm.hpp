@@ -59,8 +59,8 @@ struct streaming_llm::published {
     orders order;
     [[nodiscard]] constexpr kvkeep::schedule schedule() const noexcept {
       using act = kvkeep::schedule::act;
-      return {order == orders::evict_then_append ? act::before_step : act::after_step,
-              kvkeep::schedule::overflow::grow};
+      if (order == orders::append_then_evict) return {act::after_step};
+      return {act::before_step, kvkeep::schedule::overflow::grow};
     }
   };
 

@@ -34,13 +34,14 @@ struct key_place {
 
 /// What a retain rule promises, for rules that depend on it.
 struct retention {
-  std::size_t capacity = 0;          ///< tokens held after a step, at most
-  std::size_t in_step = 0;           ///< tokens held and coming within a step, at most
-  std::size_t read = 0;              ///< tokens that one query reads, at most
-  std::optional<position> oldest{};  ///< largest age of a key that a query reads; empty: unbounded
-  std::size_t unbounded_first = 0;   ///< the first so many tokens of a stream may be read at any age
-  std::optional<position> rest{};    ///< largest age of all others, while nothing is erased; empty: unbounded
-  bool few_runs = false;             ///< what is kept is a few ranges of consecutive tokens
+  std::size_t capacity = 0;  ///< tokens held after a step, at most
+  std::size_t in_step = 0;   ///< tokens held and coming within a step, at most
+  std::size_t read = 0;      ///< tokens that one query reads, at most
+  std::optional<position>
+      oldest{};  ///< largest age of a key that a query reads, while nothing is erased; empty: unbounded
+  std::size_t unbounded_first = 0;  ///< the first so many tokens of a stream may be read at any age
+  std::optional<position> rest{};   ///< largest age of all others, while nothing is erased; empty: unbounded
+  bool few_runs = false;            ///< what is kept is a few ranges of consecutive tokens
 };
 
 /// How the keys of a cache are stored, for its whole life.
@@ -99,7 +100,7 @@ struct settled_cache_distance {
     return detail::check_tokens("settled_cache_distance.window", window, 1);
   }
   [[nodiscard]] constexpr std::optional<position> largest(const retention& r) const noexcept {
-    if (!r.rest) return r.oldest;
+    if (!r.rest || r.unbounded_first > sinks) return r.oldest;
     return (std::max)(*r.rest, static_cast<position>(window + sinks));
   }
 };

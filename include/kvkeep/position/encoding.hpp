@@ -72,8 +72,10 @@ struct rope {
   std::size_t rotary_dim = 0;  ///< components that turn, even, <= head_dim; 0: all of head_dim
   rope_layout layout = rope_layout::half_split;
   rope_scaling scaling{};  ///< default: none
-  std::size_t length = 0;  ///< tokens for scalings that depend on it; 0: the policy's largest distance + 1
-  bool applied = false;    ///< the engine gives q and k rotated at their stream position already
+  /// Tokens, for scalings that depend on it, and 0 for others; 0: the policy's largest distance + 1. That holds while nothing is
+  /// erased: who erases from a stream whose distances count what is gone gives the length that is meant.
+  std::size_t length = 0;
+  bool applied = false;  ///< the engine gives q and k rotated at their stream position already
 };
 
 /// A bias of -slope * distance on every score (Press et al. 2021, arXiv 2108.12409).

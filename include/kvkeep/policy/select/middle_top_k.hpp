@@ -55,7 +55,9 @@ struct middle_top_k {
     if (rows != step_rows::every && rows != step_rows::last) {
       return detail::bad_argument("rows", static_cast<int>(rows), "every or last");
     }
-    return detail::check_tokens("max_tokens", max_tokens, 1);
+    if (auto ok = detail::check_tokens("max_tokens", max_tokens, 1); !ok) return ok;
+    if (count <= max_tokens) return {};
+    return detail::bad_argument("count", count, fmt::format("1 .. max_tokens = {}", max_tokens));
   }
   /// The largest distance at which it reads.
   [[nodiscard]] constexpr std::size_t farthest() const noexcept { return at; }
