@@ -2,12 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <cerrno>
-#include <cstdlib>
 #include <fstream>
 #include <ios>
 #include <stdexcept>
-#include <system_error>
 
 #include "failure.hpp"
 
@@ -32,17 +29,6 @@ const fs::path& here() {
 fs::path bundled_model() { return here() / ".." / ".." / "examples" / "model"; }
 
 fs::path data_file(const char* name) { return here() / "data" / name; }
-
-temporary_directory::temporary_directory() {
-  std::string name = (fs::temp_directory_path() / "kvkeep-eval-test-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) throw std::system_error(errno, std::generic_category(), name);
-  path_ = name;
-}
-
-temporary_directory::~temporary_directory() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
-}
 
 void write_file(const fs::path& path, std::string_view bytes) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);

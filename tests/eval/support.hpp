@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "../support/temporary.hpp"
+
 namespace kvkeep_eval_test {
 
 /// The bundled model.
@@ -15,21 +17,7 @@ namespace kvkeep_eval_test {
 /// A file of the folder data/ beside the tests.
 [[nodiscard]] std::filesystem::path data_file(const char* name);
 
-/// A new, empty directory, removed at the end of its scope with all that is in it.
-class temporary_directory {
- public:
-  temporary_directory();
-  temporary_directory(const temporary_directory&) = delete;
-  temporary_directory(temporary_directory&&) = delete;
-  temporary_directory& operator=(const temporary_directory&) = delete;
-  temporary_directory& operator=(temporary_directory&&) = delete;
-  ~temporary_directory();
-
-  [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+using kvkeep_test::temporary_directory;
 
 /// Replaces a file's contents.
 void write_file(const std::filesystem::path& path, std::string_view bytes);
